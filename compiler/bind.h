@@ -1,0 +1,57 @@
+// Checks the arrays of a launch against the pattern and its geometry, and prepares what classification and kernels
+// read.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ir/geometry.h"
+#include "ir/launch.h"
+#include "ir/lowered.h"
+#include "ir/workload.h"
+
+namespace harrier {
+
+/// Key blocks of each row block, sorted, each once, with its multiplicity. One for each head (or one for all), for each
+/// batch row (or one for all). Row r of (batch, head) is entries [offsets[r'], offsets[r' + 1]), r' = ((batch %
+/// batches) * heads + head % heads) * row_blocks + r.
+struct BlockLists {
+  int64_t size = 0;
+  int64_t batches = 1;
+  int64_t heads = 1;
+  int64_t row_blocks = 0;
+  std::vector<int64_t> offsets;
+  std::vector<int32_t> blocks;
+  std::vector<int32_t> counts;
+};
+
+/// Global tokens of each sequence, sorted, each once.
+struct TokenLists {
+  std::vector<int64_t> offsets;  // [batch + 1]
+  std::vector<int32_t> tokens;
+};
+
+/// All that a launch needs beside q, k, v. Owns copies where the form had to change; otherwise points into the caller's
+/// arrays, which must outlive it.
+struct BoundPattern {
+  std::vector<BoundArray> arrays;  // one for each LoweredPattern::arrays
+  std::vector<int32_t> int_parameters;
+  std::vector<float> float_parameters;
+  std::vector<BlockLists> tables;                  // one for each block atom, in order of appearance (slot order)
+  std::map<std::string, TokenLists> tokens;        // by array name
+  std::map<std::string, const int32_t*> segments;  // by array name: int32 [key_tokens]
+  std::map<std::string, ArrayView> views;  // every bound array, converted to int32 / uint8 / float32 where needed
+  std::vector<std::shared_ptr<void>> owned;
+};
+
+/// Throws InvalidInput (one line: array, value, limit, remedy) for: unbound or extra names, wrong rank, shape or
+/// element type, numbers out of range (block indices, tokens, negative counts), NaN in float arrays, an expression
+/// index that cannot be proved in range.
+BoundPattern bind(const Pattern& pattern, const Shape& shape, const LoweredPattern& lowered, const Geometry& geometry,
+                  const Bindings& bindings);
+
+}  // namespace harrier

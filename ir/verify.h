@@ -1,0 +1,49 @@
+// What every well-formed expression, pattern, shape and workload satisfies, before any array is bound.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ir/workload.h"
+
+namespace harrier {
+
+/// Throws InvalidInput with one line: the value, the limit, the remedy.
+void verify(const Workload& workload);
+void verify(const Shape& shape);
+void verify(const Pattern& pattern);
+void verify(const Mask& mask);
+void verify(const LengthDistribution& distribution);
+
+/// What an array that is bound at launch is for; its shape and element type follow from it (see the node's comment in
+/// mask.h, pattern.h).
+enum class ArrayRole {
+  kGlobalTokens,
+  kSegment,
+  kBlockTable,
+  kBlockOffsets,
+  kBlockIndices,
+  kRandomBlocks,
+  kBits,
+  kAlibiSlopes,
+  kBias,
+  kSinkLogits,
+  kExpressionInt,    // loaded in where(...) or in an index
+  kExpressionFloat,  // loaded in score(...)
+};
+
+/// "segment ids", "block table", ...
+const char* name_of(ArrayRole role);
+
+struct ArrayUse {
+  std::string name;
+  ArrayRole role;
+  int rank = -1;  // number of indices in expressions; -1: follows from the role
+  bool operator==(const ArrayUse&) const = default;
+};
+
+/// Every array the pattern names, in order of first appearance, once each. One name used in two roles, or with two
+/// ranks, is an error that verify() raises.
+std::vector<ArrayUse> array_uses(const Pattern& pattern);
+
+}  // namespace harrier
