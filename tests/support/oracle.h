@@ -17,8 +17,14 @@ struct Position {
   int64_t k;
 };
 
-/// Multiplicity of one pair under the mask alone (padding is not the mask's business).
-int64_t multiplicity(const Mask& mask, const Position& at, const Geometry& geometry, const Bindings& bindings);
+/// Multiplicity of one pair under the mask alone (padding is not the mask's business). `heads` is the number of query
+/// heads: BigBird's seeded draws depend on it.
+int64_t multiplicity(const Mask& mask, const Position& at, const Geometry& geometry, const Bindings& bindings,
+                     int64_t heads = 1);
+
+/// The same for all pairs of one sequence and head: [query_length, key_length]. Draws seeded tables once.
+std::vector<int64_t> multiplicities(const Mask& mask, int64_t b, int64_t h, const Geometry& geometry,
+                                    const Bindings& bindings, int64_t heads = 1);
 
 /// The score of one pair: all of `score`, and additive padding, applied to dot = q . k.
 double score(const Pattern& pattern, const Shape& shape, double dot, const Position& at, const Geometry& geometry,
