@@ -15,9 +15,13 @@ namespace harrier {
 /// line). Parsing does not verify.
 Workload parse_workload(std::string_view text);
 
+/// Where an expression stands decides what it may say: in where(...) arrays are int and there is no score; in
+/// score(...) arrays are float (int inside indices) and `s` is the score so far.
+enum class ExpressionUse { kWhere, kScore };
+
 /// A mask or an expression alone, for tests, tools and the front ends.
 Mask parse_mask(std::string_view text);
-Expression parse_expression(std::string_view text);
+Expression parse_expression(std::string_view text, ExpressionUse use = ExpressionUse::kWhere);
 
 /// Formatted text with every default spelled out, in a fixed order.
 std::string print(const Workload& workload);

@@ -8,6 +8,10 @@
 
 namespace harrier {
 
+/// A mask or an expression of more levels than this is refused, by the parser too, so that no walk over a tree runs out
+/// of stack. A chain such as a + b + c counts a level for each operator.
+inline constexpr int kMaxTreeDepth = 256;
+
 /// Throws InvalidInput with one line: the value, the limit, the remedy.
 void verify(const Workload& workload);
 void verify(const Shape& shape);
@@ -43,7 +47,7 @@ struct ArrayUse {
 };
 
 /// Every array the pattern names, in order of first appearance, once each. One name used in two roles, or with two
-/// ranks, is an error that verify() raises.
+/// ranks, throws InvalidInput (verify() asks, so a verified pattern has none).
 std::vector<ArrayUse> array_uses(const Pattern& pattern);
 
 }  // namespace harrier

@@ -31,7 +31,7 @@ struct Workload {
   std::string name;
   Shape shape;
   Pattern pattern;
-  LengthDistribution lengths;
+  LengthDistribution lengths = FixedLength{1024};
   int64_t batch = 1;
   bool operator==(const Workload&) const = default;
 };
