@@ -1,0 +1,85 @@
+#include "bench/prepared_run.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <random>
+
+#include "ir/match.h"
+
+namespace harrier::bench {
+namespace {
+
+TensorView view(std::vector<float>& values, int64_t batch, int64_t heads, int64_t length, int64_t dim) {
+  return {.data = values.data(), .dtype = DataType::kFloat32, .shape = {batch, heads, length, dim}, .strides = {}};
+}
+
+}  // namespace
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+std::vector<float> random_floats(int64_t count, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<float> values(count);
+  // The upper 24 bits, so that every value is exact in a float.
+  for (float& value : values) value = static_cast<float>(random() >> 40U) / 8388608.0F - 1.0F;
+  return values;
+}
+
+std::string workload_text(const std::string& name) {
+  const std::string path = std::string(HARRIER_SOURCE_DIR) + "/bench/workloads/" + name + ".attn";
+  std::ifstream file(path);
+  if (!file) throw InvalidInput("workload file '" + path + "' cannot be read; run from the tree that it was built in");
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+std::vector<int32_t> document_segments(int64_t length) {
+  LengthDistribution trace = TraceLength{.path = "document_lengths.csv", .lengths = {}};
+  load_trace(trace, std::string(HARRIER_SOURCE_DIR) + "/tests/data");
+  std::vector<int32_t> segments;
+  segments.reserve(length);
+  int32_t document = 0;
+  for (const int64_t words : match(
+           trace, [](const TraceLength& t) { return t.lengths; }, [](const auto&) { return std::vector<int64_t>(); })) {
+    const auto room = length - static_cast<int64_t>(segments.size());
+    segments.insert(segments.end(), std::min(words, room), document++);
+  }
+  segments.resize(length, document);
+  return segments;
+}
+
+PreparedRun::PreparedRun(const Workload& workload, int64_t length, int threads)
+    : workload_(workload), kernel_(compile(workload, {.target = {}, .threads = threads, .observer = {}})) {
+  const Shape& shape = workload.shape;
+  if (shape.dtype != DataType::kFloat32) throw InvalidInput("benchmarks run fp32 only; set dtype fp32");
+  q_ = random_floats(workload.batch * shape.heads * length * shape.head_dim, 1);
+  k_ = random_floats(workload.batch * shape.kv_heads * length * shape.head_dim, 2);
+  v_ = random_floats(workload.batch * shape.kv_heads * length * shape.value_dim, 3);
+  out_.resize(workload.batch * shape.heads * length * shape.value_dim);
+  tensors_.q = view(q_, workload.batch, shape.heads, length, shape.head_dim);
+  tensors_.k = view(k_, workload.batch, shape.kv_heads, length, shape.head_dim);
+  tensors_.v = view(v_, workload.batch, shape.kv_heads, length, shape.value_dim);
+  tensors_.out = view(out_, workload.batch, shape.heads, length, shape.value_dim);
+  for (const ArrayUse& use : array_uses(workload.pattern)) {
+    if (use.role != ArrayRole::kSegment) {
+      throw InvalidInput("workload '" + workload.name + "' binds '@" + use.name + "', a " + name_of(use.role) +
+                         "; benchmarks can only make segment ids");
+    }
+    segments_ = document_segments(length);
+    bindings_[use.name] = {.data = segments_.data(), .type = ElementType::kInt32, .shape = {length}};
+  }
+}
+
+double PreparedRun::useful_flops() const {
+  const Shape& shape = workload_.shape;
+  const auto pairs = count_visible_pairs(workload_.pattern, shape, check_tensors(tensors_, shape), bindings_);
+  return 2.0 * static_cast<double>(shape.head_dim + shape.value_dim) * static_cast<double>(pairs);
+}
+
+}  // namespace harrier::bench

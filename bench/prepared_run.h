@@ -1,0 +1,48 @@
+// A workload with everything that a run of it needs: tensors of random values, arrays, the compiled kernel.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "compiler/harrier.h"
+
+namespace harrier::bench {
+
+/// Cores that this process may run on.
+int usable_cores();
+
+/// Values in [-1, 1), the same for the same seed.
+std::vector<float> random_floats(int64_t count, uint64_t seed);
+
+/// The text of bench/workloads/NAME.attn.
+std::string workload_text(const std::string& name);
+
+/// Segment ids of one sequence of `length` tokens, cut by a trace of real document lengths.
+std::vector<int32_t> document_segments(int64_t length);
+
+/// One padded batch of `batch` equally long sequences. Not copied or moved: the tensors point into it.
+class PreparedRun {
+ public:
+  PreparedRun(const Workload& workload, int64_t length, int threads);
+  PreparedRun(const PreparedRun&) = delete;
+  PreparedRun& operator=(const PreparedRun&) = delete;
+
+  RunReport run() const { return kernel_.run(tensors_, bindings_); }
+
+  /// 2 x (head_dim + value_dim) for each visible pair.
+  double useful_flops() const;
+
+ private:
+  Workload workload_;
+  Kernel kernel_;
+  std::vector<float> q_;
+  std::vector<float> k_;
+  std::vector<float> v_;
+  std::vector<float> out_;
+  std::vector<int32_t> segments_;
+  AttentionTensors tensors_;
+  Bindings bindings_;
+};
+
+}  // namespace harrier::bench
