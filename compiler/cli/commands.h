@@ -1,0 +1,97 @@
+// The commands, each a function of its options: main() and the tests call the same code.
+//
+// Results go to `out`, notes and errors to `error`. With `json`, `out` gets one JSON object and nothing else. Commands
+// throw InvalidInput and ToolchainError; run_command_line turns those into exit codes.
+#pragma once
+
+#include <cstdint>
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compiler/pass_list.h"
+
+namespace harrier {
+
+/// Where a command writes, and what it may assume of the reader.
+struct Streams {
+  std::ostream& out;
+  std::ostream& error;
+  bool has_color = false;
+  int columns = 80;
+};
+
+/// Exit codes: what scripts may rely on.
+enum ExitCode : int {
+  kSuccess = 0,
+  kOutsideTolerance = 1,
+  kBadInput = 2,
+  kToolchainFailed = 3,
+  kInternalFailure = 70,
+};
+
+/// `--bind NAME=file.npy`
+struct BindOption {
+  std::string name;
+  std::string path;
+};
+
+struct CheckOptions {
+  std::vector<std::string> files;
+  bool json = false;
+};
+
+struct ShowOptions {
+  std::string file;
+  std::optional<int64_t> length;      // of the one sequence drawn; else a row of the drawn batch
+  std::optional<int64_t> key_length;  // default: as length
+  int64_t batch_row = 0;
+  int64_t head = 0;
+  std::vector<BindOption> bindings;
+  std::optional<std::string> tile;  // "64x64"
+  std::string svg;
+  std::optional<int> width;
+  uint64_t seed = 1;
+  bool json = false;
+};
+
+struct EmitOptions {
+  std::string file;
+  bool llvm = false;
+  std::string output;
+  bool json = false;
+};
+
+struct RunOptions {
+  std::string file;
+  std::string q;
+  std::string k;
+  std::string v;
+  std::string lengths;
+  std::string key_lengths;
+  std::string cu_seqlens;
+  std::string key_cu_seqlens;
+  std::vector<BindOption> bindings;
+  std::string out;
+  std::string lse;
+  std::string merge_into;
+  std::string expect;
+  double tolerance = 1e-4;
+  std::string backend = "auto";
+  int repeat = 1;
+  int threads = 0;
+  uint64_t seed = 1;
+  std::string dump_after;
+  bool json = false;
+};
+
+int check_command(const CheckOptions& options, Streams& streams);
+int show_command(const ShowOptions& options, Streams& streams);
+int emit_command(const EmitOptions& options, Streams& streams);
+int run_command(const RunOptions& options, Streams& streams);
+
+/// Everything after the program's name; returns the exit code. Throws nothing.
+int run_command_line(const std::vector<std::string>& arguments, Streams& streams);
+
+}  // namespace harrier
