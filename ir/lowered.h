@@ -30,6 +30,7 @@ struct LoweredPattern {
   Expression score;
   SoftmaxKind softmax = SoftmaxKind::kStandard;
   std::string sink_logits;           // array slot of the per-head logits when softmax is kSinkLogit
+  bool additive_padding = false;     // key runs may carry a score_add
   bool counted = false;              // `visible` may exceed 1
   int table_slots = 0;               // block tables whose TileCount the key runs carry
   std::vector<ArraySlot> arrays;     // in slot order; Load nodes name them
