@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ir/geometry.h"
@@ -44,7 +45,10 @@ struct BoundPattern {
   std::vector<BlockLists> tables;                  // one for each block atom, in order of appearance (slot order)
   std::map<std::string, TokenLists> tokens;        // by array name
   std::map<std::string, const int32_t*> segments;  // by array name: int32 [key_tokens]
-  std::map<std::string, ArrayView> views;  // every bound array, converted to int32 / uint8 / float32 where needed
+  // Every bound array, dense, converted to int32 / uint8 / float32 where needed. Bits (packed, as the kernel reads
+  // them) and bias have all four dimensions, 1 where they broadcast; the others have the caller's shape.
+  std::map<std::string, ArrayView> views;
+  std::map<std::string, std::pair<int32_t, int32_t>> int_extremes;  // least and largest element of expression arrays
   std::vector<std::shared_ptr<void>> owned;
 };
 
