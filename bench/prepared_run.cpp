@@ -3,9 +3,11 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <variant>
 
 #include "ir/match.h"
 
@@ -14,6 +16,25 @@ namespace {
 
 TensorView view(std::vector<float>& values, int64_t batch, int64_t heads, int64_t length, int64_t dim) {
   return {.data = values.data(), .dtype = DataType::kFloat32, .shape = {batch, heads, length, dim}, .strides = {}};
+}
+
+/// For query blocks 1 to `rows` of each head, `count` different blocks that the row does not see anyway.
+std::vector<int32_t> random_blocks(int64_t heads, int64_t rows, int64_t count) {
+  std::mt19937_64 random(4);
+  std::vector<int32_t> blocks;
+  blocks.reserve(heads * rows * count);
+  for (int64_t row = 0; row < heads * rows; ++row) {
+    const int64_t own = row % rows + 1;
+    const size_t begin = blocks.size();
+    while (std::ssize(blocks) - static_cast<int64_t>(begin) < count) {
+      const auto block = static_cast<int32_t>(1 + random() % static_cast<uint64_t>(rows));
+      const bool is_seen = std::abs(block - own) <= 1;
+      if (!is_seen && std::find(blocks.begin() + static_cast<int64_t>(begin), blocks.end(), block) == blocks.end()) {
+        blocks.push_back(block);
+      }
+    }
+  }
+  return blocks;
 }
 
 }  // namespace
@@ -67,12 +88,21 @@ PreparedRun::PreparedRun(const Workload& workload, int64_t length, int threads)
   tensors_.v = view(v_, workload.batch, shape.kv_heads, length, shape.value_dim);
   tensors_.out = view(out_, workload.batch, shape.heads, length, shape.value_dim);
   for (const ArrayUse& use : array_uses(workload.pattern)) {
-    if (use.role != ArrayRole::kSegment) {
+    ArrayView& bound = bindings_[use.name];
+    bound.type = ElementType::kInt32;
+    if (use.role == ArrayRole::kSegment) {
+      integers_.push_back(document_segments(length));
+      bound.shape = {length};
+    } else if (use.role == ArrayRole::kRandomBlocks) {
+      const auto& pattern = std::get<BigBird>(workload.pattern.mask.node);
+      const int64_t rows = (length + pattern.block - 1) / pattern.block - 2;
+      integers_.push_back(random_blocks(shape.heads, rows, pattern.random));
+      bound.shape = {shape.heads, rows, pattern.random};
+    } else {
       throw InvalidInput("workload '" + workload.name + "' binds '@" + use.name + "', a " + name_of(use.role) +
-                         "; benchmarks can only make segment ids");
+                         "; benchmarks can only make segment ids and random blocks");
     }
-    segments_ = document_segments(length);
-    bindings_[use.name] = {.data = segments_.data(), .type = ElementType::kInt32, .shape = {length}};
+    bound.data = integers_.back().data();
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,7 @@ class PreparedRun {
   std::vector<float> k_;
   std::vector<float> v_;
   std::vector<float> out_;
-  std::vector<int32_t> segments_;
+  std::list<std::vector<int32_t>> integers_;  // a list: the bindings point into its elements
   AttentionTensors tensors_;
   Bindings bindings_;
 };
