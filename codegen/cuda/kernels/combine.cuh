@@ -1,0 +1,60 @@
+// Joins the parts of split rows: O = sum of w_i O_i with w_i = exp2(lse_i - lse), lse = log2 of the sum of exp2(lse_i).
+#pragma once
+
+#include "codegen/cuda/kernels/producer_sm90.cuh"
+
+namespace harrier {
+
+/// A row that was split: its parts lie in slots first_slot ... first_slot + slots - 1.
+struct SplitRow {
+  int query_tile;
+  int head;
+  int batch;
+  int first_slot;
+  int slots;
+};
+
+inline constexpr int kCombineWarps = 8;
+
+/// One warp for each query; a grid of (split rows, kTileQ / kCombineWarps) CTAs of kCombineWarps warps.
+template <class Config>
+__device__ __forceinline__ void combine(const ForwardParams& params, const SplitRow* split_rows) {
+  static_assert(Config::kTileQ % kCombineWarps == 0, "every warp has a query");
+  const SplitRow& split = split_rows[blockIdx.x];
+  const RowWork row = describe_row<Config>(params, {split.query_tile, split.head, split.batch, 0, 0, -1});
+  const int lane = threadIdx.x & 31;
+  const int tile_query = blockIdx.y * kCombineWarps + threadIdx.x / 32;
+  const int query = row.query_begin + tile_query;
+  if (query >= row.query_length) return;
+
+  const auto part = [&](int slot) { return static_cast<int64>(split.first_slot + slot) * Config::kTileQ + tile_query; };
+  float maximum = minus_infinity();
+  for (int slot = 0; slot < split.slots; ++slot) maximum = fmaxf(maximum, params.split_lse[part(slot)]);
+  const bool visible = maximum > minus_infinity();
+
+  float sum = 0.0f;
+  float output[divide_up(Config::kValueDim, 32)] = {};
+  for (int slot = 0; visible && slot < split.slots; ++slot) {
+    const float weight = ptx::exp2_fast(params.split_lse[part(slot)] - maximum);
+    if (weight == 0.0f) continue;  // an empty part has written no output
+    sum += weight;
+#pragma unroll
+    for (int i = 0; i < Config::kValueDim / 32; ++i) {
+      output[i] += weight * params.split_output[part(slot) * Config::kValueDim + 32 * i + lane];
+    }
+  }
+  const float inverse = visible ? 1.0f / sum : 0.0f;
+  uint16* destination = static_cast<uint16*>(params.output_data) + row.batch_coordinate * params.output_batch_stride +
+                        row.head * params.output_head_stride + (row.query_offset + query) * params.output_token_stride;
+#pragma unroll
+  for (int i = 0; i < Config::kValueDim / 32; ++i) {
+    if (32 * i + lane < params.output_columns) {
+      destination[32 * i + lane] = static_cast<uint16>(ptx::pack<Config::kBFloat16>(output[i] * inverse, 0.0f));
+    }
+  }
+  if (lane == 0) {
+    store_lse(params, row, query, visible ? (maximum + ptx::log2_fast(sum)) * kLogOf2 : minus_infinity());
+  }
+}
+
+}  // namespace harrier

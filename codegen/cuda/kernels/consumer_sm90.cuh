@@ -1,0 +1,210 @@
+// A consumer warpgroup: S = Q K^T, softmax, O += P V for its 64 queries, with the products of one tile running while
+// another tile's softmax is computed.
+#pragma once
+
+#include "codegen/cuda/kernels/epilogue_sm90.cuh"
+#include "codegen/cuda/kernels/mask_tile.cuh"
+
+namespace harrier {
+
+template <class Config, class Mask, class Score>
+class Consumer {
+ public:
+  using Shared = SharedLayout<Config>;
+  static constexpr int kScores = Config::kTileK / 2;
+  static constexpr int kOutputs = Config::kValueDim / 2;
+  static constexpr bool kPingPong = Config::kPingPong && Config::kConsumers > 1;
+
+  __device__ __forceinline__ Consumer(const ForwardParams& params, const Shared& shared, ConsumerThread thread)
+      : params_(params), shared_(shared), thread_(thread) {}
+
+  __device__ __forceinline__ void run() {
+    if (kPingPong && thread_.warpgroup == 0) pass_turn(0);
+    while (true) {
+      ptx::barrier_wait(shared_.row_full(row_.stage), row_.parity);
+      const volatile RowWork& row = *shared_.row(row_.stage);
+      const int partial = row.partial_tiles;
+      if (partial < 0) return;
+      const int tiles = partial + row.full_tiles;
+      if (tiles == 0) {
+        store_empty<Config>(params_, row, thread_);
+      } else {
+        consume(row, partial, tiles);
+      }
+      ptx::warp_sync();
+      if (thread_.lane == 0) ptx::barrier_arrive(shared_.row_empty(row_.stage));
+      row_.advance();
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void consume(const volatile RowWork& row, int partial, int tiles) {
+    float output[kOutputs];
+#pragma unroll
+    for (int i = 0; i < kOutputs; ++i) output[i] = 0.0f;
+    SoftmaxState state;
+    float correction[2];
+    uint32 probabilities[kScores / 2];
+
+    ptx::barrier_wait(shared_.query_full(), query_parity_);
+    query_parity_ ^= 1;
+
+    // The first tile has no predecessor whose P V could run meanwhile.
+    {
+      float scores[kScores];
+      ptx::barrier_wait(shared_.key_full(key_.stage), key_.parity);
+      start_scores(scores);
+      wgmma::wait<0>();
+      wgmma::hold(scores);
+      if (partial > 0) {
+        finish_scores<true>(scores, row);
+      } else {
+        finish_scores<false>(scores, row);
+      }
+      softmax_tile(scores, state, correction, params_.score_scale);
+      pack_probabilities<Config::kBFloat16>(probabilities, scores);
+    }
+    int tile = 1;
+#pragma unroll 1
+    for (; tile < partial; ++tile) step<true>(output, probabilities, state, correction, row);
+#pragma unroll 1
+    for (; tile < tiles; ++tile) step<false>(output, probabilities, state, correction, row);
+
+    ptx::barrier_wait(shared_.value_full(value_.stage), value_.parity);
+    start_output(output, probabilities);
+    wgmma::wait<0>();
+    wgmma::hold(output);
+    release_value();
+    finish(row, output, state);
+  }
+
+  /// One tile: S_i = Q K_i^T and O += P_{i-1} V_{i-1} start together; softmax of S_i runs under the second.
+  template <bool kPartial>
+  __device__ __forceinline__ void step(float (&output)[kOutputs], uint32 (&probabilities)[kScores / 2],
+                                       SoftmaxState& state, float (&correction)[2], const volatile RowWork& row) {
+    float scores[kScores];
+    ptx::barrier_wait(shared_.key_full(key_.stage), key_.parity);
+    if constexpr (kPingPong) take_turn();
+    start_scores(scores);
+    ptx::barrier_wait(shared_.value_full(value_.stage), value_.parity);
+    start_output(output, probabilities);
+    if constexpr (kPingPong) pass_turn(next_warpgroup());
+    wgmma::wait<1>();
+    wgmma::hold(scores);
+    finish_scores<kPartial>(scores, row);
+    const bool raised = softmax_tile(scores, state, correction, params_.score_scale);
+    wgmma::wait<0>();
+    wgmma::hold(output);
+    release_value();
+    // P of the previous tile was an operand of the product that has just finished; only now may it be overwritten.
+    pack_probabilities<Config::kBFloat16>(probabilities, scores);
+    if (raised) scale_rows(output, correction);
+  }
+
+  /// S = Q K^T
+  __device__ __forceinline__ void start_scores(float (&scores)[kScores]) {
+    using QueryPanels = typename Shared::QueryPanels;
+    using KeyPanels = typename Shared::KeyPanels;
+    const uint32 query = shared_.query() + thread_.warpgroup * kWarpgroupRows * QueryPanels::kRowBytes;
+    const uint32 key = shared_.key(key_.stage);
+    wgmma::hold(scores);
+    wgmma::fence();
+#pragma unroll
+    for (int panel = 0; panel < KeyPanels::kCount; ++panel) {
+#pragma unroll
+      for (int i = 0; i < KeyPanels::kPanelColumns / 16; ++i) {
+        wgmma::Product<Config::kTileK, Config::kBFloat16>::shared_shared(
+            scores, QueryPanels::k_major(query + panel * QueryPanels::kPanelBytes + 32 * i),
+            KeyPanels::k_major(key + panel * KeyPanels::kPanelBytes + 32 * i), panel + i > 0);
+      }
+    }
+    wgmma::commit();
+  }
+
+  /// O += P V
+  __device__ __forceinline__ void start_output(float (&output)[kOutputs], uint32 (&probabilities)[kScores / 2]) {
+    using Panels = typename Shared::ValuePanels;
+    const uint32 value = shared_.value(value_.stage);
+    wgmma::hold(probabilities);
+    wgmma::hold(output);
+    wgmma::fence();
+#pragma unroll
+    for (int i = 0; i < Config::kTileK / 16; ++i) {
+      wgmma::Product<Config::kValueDim, Config::kBFloat16>::register_shared(
+          output, probabilities[4 * i], probabilities[4 * i + 1], probabilities[4 * i + 2], probabilities[4 * i + 3],
+          Panels::n_major(value + i * 16 * Panels::kRowBytes));
+    }
+    wgmma::commit();
+  }
+
+  /// Scores as the softmax takes them; then K's buffer, with the boxes that say what it holds, is free.
+  template <bool kPartial>
+  __device__ __forceinline__ void finish_scores(float (&scores)[kScores], const volatile RowWork& row) {
+    if constexpr (!Score::kIdentity || kPartial) {
+      const Position at{params_.arguments, row.batch,       row.head,      row.query_length,
+                        row.key_length,    row.query_token, row.key_token, row.key_valid};
+      const int query = row.query_begin + thread_.row();
+      const volatile int* boxes = shared_.boxes(key_.stage);
+      if constexpr (!Score::kIdentity) score_tile<Config, Score>(scores, at, query, boxes, thread_.lane);
+      if constexpr (kPartial) {
+        mask_tile<Config, Mask>(scores, at, query, boxes, thread_.lane, params_.score_scale);
+      }
+    }
+    ptx::warp_sync();
+    if (thread_.lane == 0) ptx::barrier_arrive(shared_.key_empty(key_.stage));
+    key_.advance();
+  }
+
+  /// V is read by wgmma alone, so one arrival after the wait speaks for the warpgroup.
+  __device__ __forceinline__ void release_value() {
+    if (thread_.warp == 0 && thread_.lane == 0) ptx::barrier_arrive(shared_.value_empty(value_.stage));
+    value_.advance();
+  }
+
+  /// O /= sum, LSE = m + log(sum).
+  __device__ __forceinline__ void finish(const volatile RowWork& row, float (&output)[kOutputs], SoftmaxState& state) {
+    finish_sums(state);
+    const float scale = params_.score_scale;
+    float factor[2], lse[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const bool valid = row.query_begin + thread_.row() + 8 * i < row.query_valid;
+      factor[i] = valid && state.sum[i] > 0.0f ? 1.0f / state.sum[i] : 0.0f;
+      lse[i] = valid ? log2_sum(state, i, scale) : minus_infinity();
+    }
+    scale_rows(output, factor);
+    const int slot = row.split_slot;
+    if (slot >= 0) {
+      store_split<Config>(params_, slot, thread_, output, lse);
+      if (thread_.warp == 0 && thread_.lane == 0) ptx::barrier_arrive(shared_.query_empty());
+      return;
+    }
+    store_output<Config>(params_, shared_, row, thread_, output);
+    if ((thread_.lane & 3) == 0) {
+      const int query = row.query_begin + thread_.row();
+      store_lse(params_, row, query, lse[0] * kLogOf2);
+      store_lse(params_, row, query + 8, lse[1] * kLogOf2);
+    }
+  }
+
+  // Warpgroups issue their products in turn, so that one's softmax runs under the other's products.
+  __device__ __forceinline__ int next_warpgroup() const {
+    return thread_.warpgroup + 1 == Config::kConsumers ? 0 : thread_.warpgroup + 1;
+  }
+  __device__ __forceinline__ void take_turn() const {
+    ptx::named_barrier_sync(1 + thread_.warpgroup, 2 * kWarpgroupThreads);
+  }
+  __device__ __forceinline__ void pass_turn(int warpgroup) const {
+    ptx::named_barrier_arrive(1 + warpgroup, 2 * kWarpgroupThreads);
+  }
+
+  const ForwardParams& params_;
+  const Shared& shared_;
+  ConsumerThread thread_;
+  StageCursor<Config::kStages> key_;
+  StageCursor<Config::kStages> value_;
+  StageCursor<Shared::kRowSlots> row_;
+  uint32 query_parity_ = 0;
+};
+
+}  // namespace harrier

@@ -1,0 +1,171 @@
+// Which key tiles a row sees, as the producer warp walks them: partial tiles first, then full ones. Consumers see no
+// difference between the ways.
+#pragma once
+
+#include "codegen/cuda/kernels/pattern.cuh"
+#include "codegen/cuda/kernels/ptx.cuh"
+
+namespace harrier {
+
+/// Numbers of a row's tiles that need a mask, and of those that do not.
+struct TileCounts {
+  int partial;
+  int full;
+};
+
+/// From the mask's intervals. Their bounds are monotone in the query, so the hull of the first and the last query's
+/// intervals holds every key that any query of the row sees, and their intersection only keys that all of them see. A
+/// warp classifies 32 tiles at a time.
+template <class Config, class Mask>
+class ClosedFormKeys {
+ public:
+  __device__ __forceinline__ ClosedFormKeys(const Position& at, const KeyLists&, int, int query_begin, int query_end,
+                                            int lane)
+      : lane_(lane) {
+    set_bounds<0>(at, query_begin, query_end);
+  }
+
+  __device__ __forceinline__ TileCounts count() const {
+    TileCounts counts{0, 0};
+    for (int base = seek(0); base != kNoTile; base = seek(base + 32)) {
+      const Kind kind = classify(base + lane_);
+      counts.partial += __popc(__ballot_sync(0xffffffffu, kind == Kind::kPartial));
+      counts.full += __popc(__ballot_sync(0xffffffffu, kind == Kind::kFull));
+    }
+    return counts;
+  }
+
+  /// Starts giving tiles, at the `first`-th.
+  __device__ __forceinline__ void start(int first) {
+    wanted_ = Kind::kPartial;
+    base_ = seek(0);
+    find();
+    for (int i = 0; i < first; ++i) next();
+  }
+
+  /// The next tile's box (its only one). There must be one left.
+  __device__ __forceinline__ int next() {
+    while (found_ == 0) {
+      base_ = seek(base_ + 32);
+      if (base_ == kNoTile) {
+        wanted_ = Kind::kFull;
+        base_ = seek(0);
+      }
+      find();
+    }
+    const int tile = base_ + __ffs(static_cast<int>(found_)) - 1;
+    found_ &= found_ - 1;
+    return tile;
+  }
+
+ private:
+  enum class Kind { kEmpty, kPartial, kFull };
+  static constexpr int kNoTile = 0x7fffffff;
+
+  template <int kIndex>
+  __device__ __forceinline__ void set_bounds(const Position& at, int query_begin, int query_end) {
+    const Interval first = Mask::template interval<kIndex>(at, query_begin);
+    const Interval last = Mask::template interval<kIndex>(at, query_end - 1);
+    const Interval a = clip(first, at.key_valid), b = clip(last, at.key_valid);
+    inner_[kIndex] = {larger(a.begin, b.begin), smaller(a.end, b.end)};
+    if (a.begin >= a.end) {
+      hull_[kIndex] = b;
+    } else if (b.begin >= b.end) {
+      hull_[kIndex] = a;
+    } else {
+      hull_[kIndex] = {smaller(a.begin, b.begin), larger(a.end, b.end)};
+    }
+    if constexpr (kIndex + 1 < Mask::kIntervals) set_bounds<kIndex + 1>(at, query_begin, query_end);
+  }
+
+  static __device__ __forceinline__ Interval clip(Interval interval, int limit) {
+    return {larger(interval.begin, 0), smaller(interval.end, limit)};
+  }
+
+  /// The first tile at or after `tile` from which on there may be visible keys.
+  __device__ __forceinline__ int seek(int tile) const {
+    int found = kNoTile;
+#pragma unroll
+    for (int i = 0; i < Mask::kIntervals; ++i) {
+      if (hull_[i].begin < hull_[i].end && tile <= (hull_[i].end - 1) / Config::kTileK) {
+        found = smaller(found, larger(tile, hull_[i].begin / Config::kTileK));
+      }
+    }
+    return found;
+  }
+
+  __device__ __forceinline__ Kind classify(int tile) const {
+    const int begin = tile * Config::kTileK, end = begin + Config::kTileK;
+    Kind kind = Kind::kEmpty;
+#pragma unroll
+    for (int i = 0; i < Mask::kIntervals; ++i) {
+      if (begin < hull_[i].end && hull_[i].begin < end && kind == Kind::kEmpty) kind = Kind::kPartial;
+      if (inner_[i].begin <= begin && end <= inner_[i].end) kind = Kind::kFull;
+    }
+    return kind;
+  }
+
+  __device__ __forceinline__ void find() {
+    found_ = base_ == kNoTile ? 0 : __ballot_sync(0xffffffffu, classify(base_ + lane_) == wanted_);
+  }
+
+  Interval hull_[Mask::kIntervals];
+  Interval inner_[Mask::kIntervals];
+  int lane_;
+  int base_ = 0;
+  uint32 found_ = 0;
+  Kind wanted_ = Kind::kPartial;
+};
+
+/// From lists: a lane holds one entry of 32 loaded at once.
+template <class Config, class Mask>
+class ListedKeys {
+ public:
+  __device__ __forceinline__ ListedKeys(const Position& at, const KeyLists& lists, int query_tile, int, int, int lane)
+      : entries_(lists.entries), lane_(lane) {
+    const int row = at.batch * lists.rows_per_batch + at.head * lists.rows_per_head + query_tile;
+    begin_ = lists.row_begin[row];
+    end_ = lists.row_begin[row + 1];
+    partial_ = lists.partial_tiles[row];
+  }
+
+  __device__ __forceinline__ TileCounts count() const { return {partial_, (end_ - begin_) / kBoxes - partial_}; }
+
+  __device__ __forceinline__ void start(int first) { index_ = begin_ + first * kBoxes; }
+
+  /// The next box; a tile takes kBoxes of them.
+  __device__ __forceinline__ int next() {
+    if (loaded_ == 0) {
+      cache_ = index_ + lane_ < end_ ? entries_[index_ + lane_] : kNoBox;
+      loaded_ = 32;
+    }
+    const int entry = ptx::broadcast(cache_, 32 - loaded_);
+    --loaded_;
+    ++index_;
+    return entry;
+  }
+
+ private:
+  static constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
+  const int* entries_;
+  int lane_;
+  int begin_;
+  int end_;
+  int partial_;
+  int index_ = 0;
+  int cache_ = 0;
+  int loaded_ = 0;
+};
+
+template <class Config, class Mask, KeySourceKind kKind>
+struct KeySourceOf {
+  using Type = ClosedFormKeys<Config, Mask>;
+};
+template <class Config, class Mask>
+struct KeySourceOf<Config, Mask, KeySourceKind::kLists> {
+  using Type = ListedKeys<Config, Mask>;
+};
+template <class Config, class Mask>
+using KeySource = typename KeySourceOf<Config, Mask, Config::kKeySource>::Type;
+
+}  // namespace harrier

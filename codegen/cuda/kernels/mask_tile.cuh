@@ -1,0 +1,100 @@
+// Hides what a query does not see in a key tile: minus infinity in its scores. Runs on partial tiles only.
+//
+// A thread holds two rows of a 64-row tile (row and row + 8) and, of each, two neighbouring columns out of eight.
+#pragma once
+
+#include "codegen/cuda/kernels/pattern.cuh"
+#include "codegen/cuda/kernels/ptx.cuh"
+
+namespace harrier {
+
+/// How many of this thread's elements of a row lie before column `limit`, counted from its own first column.
+__device__ __forceinline__ int elements_before(int limit) {
+  return limit <= 0 ? 0 : (limit >> 3) * 2 + ((limit & 7) < 2 ? (limit & 7) : 2);
+}
+
+/// One bit for each of this thread's elements 32 * chunk ... of a row: set when its key lies in the interval.
+__device__ __forceinline__ uint32 interval_bits(Interval interval, int first_key, int chunk) {
+  const uint32 below_end = ptx::low_bits(elements_before(interval.end - first_key) - 32 * chunk);
+  const uint32 below_begin = ptx::low_bits(elements_before(interval.begin - first_key) - 32 * chunk);
+  return below_end & ~below_begin;
+}
+
+template <class Mask, int kIndex>
+__device__ __forceinline__ uint32 union_bits(const Position& at, int query, int first_key, int chunk) {
+  Interval interval = Mask::template interval<kIndex>(at, query);
+  interval.end = interval.end < at.key_valid ? interval.end : at.key_valid;
+  uint32 bits = interval_bits(interval, first_key, chunk);
+  if constexpr (kIndex + 1 < Mask::kIntervals) bits |= union_bits<Mask, kIndex + 1>(at, query, first_key, chunk);
+  return bits;
+}
+
+/// The visible elements of one row in one box, 32 from `chunk` on.
+template <class Mask, int kElements>
+__device__ __forceinline__ uint32 visible_bits(const Position& at, int query, int first_key, int count, int chunk) {
+  if constexpr (Mask::kKind == MaskKind::kIntervals) {
+    return union_bits<Mask, 0>(at, query, first_key, chunk);
+  } else {
+    uint32 bits = interval_bits({0, at.key_valid}, first_key, chunk);
+    if constexpr (Mask::kKind == MaskKind::kPredicate) {
+#pragma unroll
+      for (int i = 0; i < smaller(32, kElements); ++i) {
+        const int element = 32 * chunk + i;
+        const int key = first_key + 8 * (element / 2) + element % 2;
+        if (element < kElements && key < at.key_valid && Mask::visible(at, query, key, count) == 0) bits &= ~(1u << i);
+      }
+    }
+    return bits;
+  }
+}
+
+/// `query` is the position of this thread's first row; `boxes` says which keys the tile's boxes hold.
+template <class Config, class Mask>
+__device__ __forceinline__ void mask_tile(float (&scores)[Config::kTileK / 2], const Position& at, int query,
+                                          const volatile int* boxes, int lane, float score_scale) {
+  constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
+  constexpr int kElements = Config::kBoxRows / 4;  // of one row in one box
+#pragma unroll
+  for (int box = 0; box < kBoxes; ++box) {
+    const uint32 entry = static_cast<uint32>(boxes[box]);
+    const int first_key = static_cast<int>(entry & kNoBox) * Config::kBoxRows + 2 * (lane & 3);
+    const int count = 1 + static_cast<int>(entry >> 24);
+    // A key that counts n times weighs n in the softmax: log(n) more score.
+    const float extra = Mask::kCounted && count > 1 ? ptx::log2_fast(static_cast<float>(count)) / score_scale : 0.0f;
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+#pragma unroll
+      for (int chunk = 0; chunk < divide_up(kElements, 32); ++chunk) {
+        const uint32 bits = visible_bits<Mask, kElements>(at, query + 8 * row, first_key, count, chunk);
+#pragma unroll
+        for (int i = 0; i < smaller(32, kElements); ++i) {
+          const int element = 32 * chunk + i;
+          if (element < kElements) {
+            float& score = scores[4 * (box * (Config::kBoxRows / 8) + element / 2) + 2 * row + element % 2];
+            if constexpr (Mask::kCounted) score += extra;
+            score = (bits & (1u << i)) != 0 ? score : minus_infinity();
+          }
+        }
+      }
+    }
+  }
+}
+
+/// Applies a score expression to every element of a tile.
+template <class Config, class Score>
+__device__ __forceinline__ void score_tile(float (&scores)[Config::kTileK / 2], const Position& at, int query,
+                                           const volatile int* boxes, int lane) {
+  constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
+#pragma unroll
+  for (int box = 0; box < kBoxes; ++box) {
+    const int first_key =
+        static_cast<int>(static_cast<uint32>(boxes[box]) & kNoBox) * Config::kBoxRows + 2 * (lane & 3);
+#pragma unroll
+    for (int i = 0; i < Config::kBoxRows / 2; ++i) {
+      float& score = scores[box * (Config::kBoxRows / 2) + i];
+      score = Score::score(at, score, query + 8 * ((i >> 1) & 1), first_key + 8 * (i >> 2) + (i & 1));
+    }
+  }
+}
+
+}  // namespace harrier

@@ -1,0 +1,89 @@
+// The softmax of a row, key tile by key tile: a running maximum m, a running sum of exp(s - m), and the factor by which
+// what was accumulated under an older maximum must shrink. All in powers of two: exp(s) = exp2(s * scale).
+#pragma once
+
+#include "codegen/cuda/kernels/ptx.cuh"
+
+namespace harrier {
+
+/// This thread's two rows. Sums are partial: each of the four threads of a row holds its own part until the end.
+struct SoftmaxState {
+  float maximum[2] = {minus_infinity(), minus_infinity()};
+  float sum[2] = {0.0f, 0.0f};
+};
+
+/// The maximum is kept until a row outgrows it by this many powers of two, so most tiles rescale nothing. Probabilities
+/// are then at most 2^8, which 16-bit floats hold.
+inline constexpr float kKeptGrowth = 8.0f;
+
+/// What to subtract in the exponent; a row that has seen no key yet must not subtract minus infinity from itself.
+__device__ __forceinline__ float exponent_bound(float maximum, float scale) {
+  return maximum == minus_infinity() ? 0.0f : maximum * scale;
+}
+
+/// Replaces scores by exp2(score * scale - bound) and adds them to the sums. Returns whether the maximum of some row of
+/// this warp was raised: then the output must be multiplied by `correction`.
+template <int kCount>
+__device__ __forceinline__ bool softmax_tile(float (&scores)[kCount], SoftmaxState& state, float (&correction)[2],
+                                             float scale) {
+  float tile_maximum[2];
+#pragma unroll
+  for (int row = 0; row < 2; ++row) {
+    float left = scores[2 * row], right = scores[2 * row + 1];
+#pragma unroll
+    for (int i = 4; i < kCount; i += 4) {
+      left = fmaxf(left, scores[i + 2 * row]);
+      right = fmaxf(right, scores[i + 2 * row + 1]);
+    }
+    float maximum = fmaxf(left, right);
+    maximum = fmaxf(maximum, ptx::exchange(maximum, 1));
+    tile_maximum[row] = fmaxf(maximum, ptx::exchange(maximum, 2));
+  }
+  // False for two minus infinities, whose difference is not a number.
+  const bool grows = (tile_maximum[0] - state.maximum[0]) * scale > kKeptGrowth ||
+                     (tile_maximum[1] - state.maximum[1]) * scale > kKeptGrowth;
+  const bool raised = __any_sync(0xffffffffu, grows);
+  if (raised) {
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const float maximum = fmaxf(state.maximum[row], tile_maximum[row]);
+      correction[row] = ptx::exp2_fast(state.maximum[row] * scale - exponent_bound(maximum, scale));
+      state.sum[row] *= correction[row];
+      state.maximum[row] = maximum;
+    }
+  }
+  const float bound[2] = {exponent_bound(state.maximum[0], scale), exponent_bound(state.maximum[1], scale)};
+#pragma unroll
+  for (int i = 0; i < kCount; i += 2) {
+    const int row = (i >> 1) & 1;
+    scores[i] = ptx::exp2_fast(scores[i] * scale - bound[row]);
+    scores[i + 1] = ptx::exp2_fast(scores[i + 1] * scale - bound[row]);
+    state.sum[row] += scores[i] + scores[i + 1];
+  }
+  return raised;
+}
+
+/// P as the left operand of P V: the accumulators of S, in order, packed to 16 bits.
+template <bool kBFloat16, int kCount>
+__device__ __forceinline__ void pack_probabilities(uint32 (&packed)[kCount / 2], const float (&scores)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount / 2; ++i) packed[i] = ptx::pack<kBFloat16>(scores[2 * i], scores[2 * i + 1]);
+}
+
+/// output *= factor, row by row.
+template <int kCount>
+__device__ __forceinline__ void scale_rows(float (&output)[kCount], const float (&factor)[2]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) output[i] *= factor[(i >> 1) & 1];
+}
+
+/// Adds up the four threads' parts of each row's sum.
+__device__ __forceinline__ void finish_sums(SoftmaxState& state) {
+#pragma unroll
+  for (int row = 0; row < 2; ++row) {
+    state.sum[row] += ptx::exchange(state.sum[row], 1);
+    state.sum[row] += ptx::exchange(state.sum[row], 2);
+  }
+}
+
+}  // namespace harrier

@@ -1,0 +1,89 @@
+// What the forward kernel is handed at launch. The host fills a struct of the same layout.
+#pragma once
+
+#include "codegen/cuda/kernels/types.cuh"
+
+namespace harrier {
+
+/// An array of the pattern: element (i, j, ...) is at data[i * strides[0] + j * strides[1] + ...], in elements.
+struct DeviceArray {
+  const void* data;
+  int64 strides[4];
+};
+
+/// The pattern's numbers and arrays. They live in constant memory, so changing one recompiles nothing and costs
+/// nothing.
+struct PatternArguments {
+  int integers[16];
+  float floats[16];
+  DeviceArray arrays[8];
+};
+
+/// Where sequences lie. Packed: cu_query and cu_key hold batch + 1 token offsets. Padded: both are null, every sequence
+/// has the same extent, and query_valid / key_valid (null = the extent) hold how much of it is real.
+struct SequenceTable {
+  const int* cu_query;
+  const int* cu_key;
+  const int* query_valid;
+  const int* key_valid;
+  int query_length;
+  int key_length;
+};
+
+/// Lists of key boxes, one list for each row of the pattern: entries [row_begin[r], row_begin[r + 1]), the boxes of one
+/// key tile side by side, tiles that need a mask first. The low 24 bits of an entry are the box (key /
+/// Config::kBoxRows, kNoBox = a hole that fills up a tile), the high 8 bits how often its keys count beyond once.
+struct KeyLists {
+  const int* row_begin;
+  const int* partial_tiles;
+  const int* entries;
+  int rows_per_head;   // list rows of one head, for tables that differ between heads; 0 when all heads share one table
+  int rows_per_batch;  // likewise for sequences
+};
+
+/// Part of the work, in the order in which CTAs take it.
+struct WorkItem {
+  int query_tile;
+  int head;
+  int batch;
+  int first_tile;  // of the row's key tiles, in the order in which the key source gives them
+  int tile_limit;  // one past the last
+  int split_slot;  // where the partial result goes; -1 = the item is the whole row
+};
+
+struct ForwardParams {
+  TensorMap query;
+  TensorMap key;
+  TensorMap value;
+  TensorMap output;
+  PatternArguments arguments;
+  SequenceTable sequences;
+  KeyLists lists;
+  const WorkItem* order;  // null: every row of equal sequences, `heads_per_group` heads at a time, last rows first
+  int work_count;
+  int heads;
+  int heads_per_kv_head;
+  int heads_per_group;
+  int query_tiles;  // rows of one head of one sequence, for order == null
+  int* counter;     // two zeros; the kernel leaves them zero
+  float* lse;       // null = not wanted
+  int64 lse_batch_stride;
+  int64 lse_head_stride;
+  void* output_data;   // for rows without keys, which no tensor map writes
+  int output_columns;  // the value dim before padding
+  int64 output_batch_stride;
+  int64 output_head_stride;
+  int64 output_token_stride;
+  float* split_output;  // [slot][query of the tile][value dim], normalised
+  float* split_lse;     // [slot][query of the tile], in units of log2
+  float score_scale;    // what a score is multiplied by, times log2(e)
+};
+
+inline constexpr int kNoBox = 0xffffff;
+
+/// Tensor maps are ragged: dimension 1 (token of a sequence) has this many places and the base address lies that many
+/// tokens early, so that coordinate kRaggedTokens - length + token, with offset + length in dimension 3, addresses
+/// token `offset + token` and everything at or past `length` is out of bounds: read as zero, never written.
+inline constexpr int kRaggedTokens = 1 << 27;
+
+}  // namespace harrier

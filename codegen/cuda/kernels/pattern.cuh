@@ -1,0 +1,52 @@
+// What a generated pattern provides, and its defaults: a Mask (which keys a query sees) and a Score.
+#pragma once
+
+#include "codegen/cuda/kernels/params.cuh"
+
+namespace harrier {
+
+/// Everything but query and key that a mask or a score may ask for.
+struct Position {
+  const PatternArguments& arguments;
+  int batch;
+  int head;
+  int query_length;  // extents
+  int key_length;
+  int query_token;  // of query 0 / key 0 in the packed order of the batch
+  int key_token;
+  int key_valid;
+
+  /// The query's position among the keys (bottom-right alignment).
+  __device__ __forceinline__ int aligned(int query) const { return query + (key_length - query_length); }
+};
+
+enum class MaskKind {
+  kNone,       // every listed key is visible
+  kIntervals,  // a query sees the union of kIntervals intervals, whose bounds are monotone in the query
+  kPredicate,  // ask visible(position, query, key, count)
+};
+
+enum class KeySourceKind {
+  kClosedForm,  // key tiles follow from the mask's intervals
+  kLists,       // KeyLists says which boxes of keys a row sees
+};
+
+/// Sees every key.
+struct NoMask {
+  static constexpr MaskKind kKind = MaskKind::kNone;
+  static constexpr int kIntervals = 1;
+  static constexpr bool kCounted = false;
+  template <int kIndex>
+  static __device__ __forceinline__ Interval interval(const Position& at, int) {
+    return {0, at.key_length};
+  }
+  static __device__ __forceinline__ int visible(const Position&, int, int, int) { return 1; }
+};
+
+/// The score is q . k, scaled by ForwardParams::score_scale.
+struct ScaledScore {
+  static constexpr bool kIdentity = true;
+  static __device__ __forceinline__ float score(const Position&, float s, int, int) { return s; }
+};
+
+}  // namespace harrier

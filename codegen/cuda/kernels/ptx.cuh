@@ -1,0 +1,161 @@
+// PTX behind names: barriers, bulk tensor copies, fences, registers, warp exchanges, fast mathematics.
+#pragma once
+
+#include "codegen/cuda/kernels/types.cuh"
+
+namespace harrier::ptx {
+
+__device__ __forceinline__ uint32 shared_address(const void* pointer) {
+  return static_cast<uint32>(__cvta_generic_to_shared(pointer));
+}
+
+// Transaction barriers in shared memory.
+
+__device__ __forceinline__ void barrier_init(uint32 barrier, uint32 arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+/// Makes the initialised barriers visible to the copy engine; a CTA barrier must follow.
+__device__ __forceinline__ void barrier_init_fence() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+/// Arrives and announces `bytes` that copies will bring.
+__device__ __forceinline__ void barrier_expect(uint32 barrier, uint32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ void barrier_arrive(uint32 barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+/// Returns once the phase of the given parity has completed.
+__device__ __forceinline__ void barrier_wait(uint32 barrier, uint32 parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "WAIT_%=:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@done bra DONE_%=;\n"
+      "bra WAIT_%=;\n"
+      "DONE_%=:\n"
+      "}" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
+// Named barriers among warps of one CTA.
+
+__device__ __forceinline__ void named_barrier_sync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+__device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+__device__ __forceinline__ void warp_sync() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
+
+// Bulk tensor copies. Coordinates: element of the head dim, token, head, offset token, batch (see kRaggedTokens).
+
+__device__ __forceinline__ void prefetch_tensor_map(const TensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
+/// How long a line should stay in L2.
+enum class L2Policy : uint64 { kEvictFirst = 0x12F0000000000000ull, kEvictLast = 0x14F0000000000000ull };
+
+__device__ __forceinline__ void load_box(uint32 destination, const TensorMap* map, uint32 barrier, int element,
+                                         int token, int head, int offset, int batch, L2Policy policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%3, %4, %5, %6, %7}], [%2], %8;" ::"r"(destination),
+      "l"(map), "r"(barrier), "r"(element), "r"(token), "r"(head), "r"(offset), "r"(batch),
+      "l"(static_cast<uint64>(policy))
+      : "memory");
+}
+
+__device__ __forceinline__ void store_box(uint32 source, const TensorMap* map, int element, int token, int head,
+                                          int offset, int batch) {
+  asm volatile("cp.async.bulk.tensor.5d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5, %6}], [%1];" ::"l"(map),
+               "r"(source), "r"(element), "r"(token), "r"(head), "r"(offset), "r"(batch)
+               : "memory");
+}
+
+__device__ __forceinline__ void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+
+/// Returns once the committed stores have read their shared memory.
+__device__ __forceinline__ void wait_stores_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+
+/// Orders this thread's writes to shared memory before later reads by the copy engine and wgmma.
+__device__ __forceinline__ void fence_shared_for_async() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// Registers.
+
+template <int kRegisters>
+__device__ __forceinline__ void grow_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+template <int kRegisters>
+__device__ __forceinline__ void shrink_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+// Warps.
+
+__device__ __forceinline__ int broadcast(int value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
+__device__ __forceinline__ float exchange(float value, int lane_mask) {
+  return __shfl_xor_sync(0xffffffffu, value, lane_mask);
+}
+
+/// Writes four 8 x 8 tiles of 16-bit values; lane l gives the address of row l % 8 of tile l / 8.
+__device__ __forceinline__ void store_matrices(uint32 address, uint32 a, uint32 b, uint32 c, uint32 d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b),
+               "r"(c), "r"(d)
+               : "memory");
+}
+
+// Mathematics.
+
+__device__ __forceinline__ float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ float log2_fast(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ float tanh_fast(float x) {
+  float y;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+/// Two floats as 16-bit values, `low` in the low half.
+template <bool kBFloat16>
+__device__ __forceinline__ uint32 pack(float low, float high) {
+  uint32 y;
+  if constexpr (kBFloat16) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+  }
+  return y;
+}
+
+/// The `count` lowest bits; all of them from 32 on, none from 0 down.
+__device__ __forceinline__ uint32 low_bits(int count) {
+  const int shift = count > 32 ? 0 : 32 - count;
+  uint32 bits;
+  asm("shr.b32 %0, %1, %2;" : "=r"(bits) : "r"(0xffffffffu), "r"(shift));
+  return bits;
+}
+
+}  // namespace harrier::ptx

@@ -1,0 +1,35 @@
+// The order in which persistent CTAs take rows. CTA i starts with item i and then draws from a counter.
+#pragma once
+
+#include "codegen/cuda/kernels/params.cuh"
+
+namespace harrier {
+
+/// Item `index` of the order. Without an array: the rows of `heads_per_group` heads together, so that their K and V
+/// stay in L2, last rows (the longest of a causal mask) first, heads innermost.
+__device__ __forceinline__ WorkItem work_item(const ForwardParams& params, int index) {
+  if (params.order != nullptr) return params.order[index];
+  const int group_items = params.heads_per_group * params.query_tiles;
+  const int group = index / group_items;
+  const int first_head = group * params.heads_per_group;
+  const int all_heads = params.work_count / params.query_tiles;
+  const int heads = smaller(params.heads_per_group, all_heads - first_head);
+  const int place = index - group * group_items;
+  const int head = first_head + place % heads;
+  return {params.query_tiles - 1 - place / heads, head % params.heads, head / params.heads, 0, 0x7fffffff, -1};
+}
+
+/// Asks for the next item; the answer may be used much later, which hides the counter's latency.
+__device__ __forceinline__ int draw_next(const ForwardParams& params) {
+  return atomicAdd(params.counter, 1) + static_cast<int>(gridDim.x);
+}
+
+/// The last CTA to finish leaves the counter as it was found.
+__device__ __forceinline__ void finish_schedule(const ForwardParams& params) {
+  if (atomicAdd(params.counter + 1, 1) == static_cast<int>(gridDim.x) - 1) {
+    params.counter[0] = 0;
+    params.counter[1] = 0;
+  }
+}
+
+}  // namespace harrier

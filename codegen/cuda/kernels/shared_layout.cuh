@@ -1,0 +1,111 @@
+// Where things lie in a CTA's shared memory, and the barriers that say when they are there.
+#pragma once
+
+#include "codegen/cuda/kernels/params.cuh"
+#include "codegen/cuda/kernels/ptx.cuh"
+#include "codegen/cuda/kernels/wgmma.cuh"
+
+namespace harrier {
+
+/// What consumers need to know of the row (query tile of one head of one sequence) that they work on.
+struct RowWork {
+  int partial_tiles;  // key tiles that need a mask, first; -1 = no more work
+  int full_tiles;
+  int query_begin;  // position of the tile's first query in its sequence
+  int head;
+  int batch;
+  int query_length;  // extents
+  int key_length;
+  int query_valid;
+  int key_valid;
+  int query_token;  // of query 0 / key 0 in the packed order of the batch
+  int key_token;
+  int query_offset;      // token of query 0 in the tensors
+  int batch_coordinate;  // batch index in the tensors; 0 when packed
+  int split_slot;
+};
+
+/// One of several buffers that are filled and emptied in turn.
+template <int kStages>
+struct StageCursor {
+  uint32 stage = 0;
+  uint32 parity = 0;
+  __device__ __forceinline__ void advance() {
+    if (++stage == kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+template <class Config>
+struct SharedLayout {
+  using QueryPanels = wgmma::Panels<Config::kHeadDim, Config::kTileQ>;
+  using KeyPanels = wgmma::Panels<Config::kHeadDim, Config::kTileK>;
+  using ValuePanels = wgmma::Panels<Config::kValueDim, Config::kTileK>;
+  using OutputPanels = wgmma::Panels<Config::kValueDim, Config::kTileQ>;
+
+  static constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
+  static constexpr int kRowSlots = 2;
+
+  static constexpr uint32 kKeyOffset = larger(QueryPanels::kBytes, OutputPanels::kBytes);
+  static constexpr uint32 kValueOffset = kKeyOffset + Config::kStages * KeyPanels::kBytes;
+  static constexpr uint32 kBarrierOffset = kValueOffset + Config::kStages * ValuePanels::kBytes;
+  static constexpr uint32 kBarriers = 2 + 4 * Config::kStages + 2 * kRowSlots;
+  static constexpr uint32 kBoxOffset = kBarrierOffset + 8 * kBarriers;
+  static constexpr uint32 kRowOffset = kBoxOffset + 4 * Config::kStages * kBoxes;
+  static constexpr uint32 kBytes = kRowOffset + kRowSlots * sizeof(RowWork);
+
+  unsigned char* base;
+  uint32 address;
+
+  __device__ __forceinline__ explicit SharedLayout(unsigned char* shared)
+      : base(shared), address(ptx::shared_address(shared)) {}
+
+  // The query tile; a warpgroup's 64 rows of it hold its output before that is stored.
+  __device__ __forceinline__ uint32 query() const { return address; }
+  __device__ __forceinline__ uint32 key(uint32 stage) const { return address + kKeyOffset + stage * KeyPanels::kBytes; }
+  __device__ __forceinline__ uint32 value(uint32 stage) const {
+    return address + kValueOffset + stage * ValuePanels::kBytes;
+  }
+  /// The boxes of which the key tile in `stage` is made: entries as KeyLists describes them.
+  __device__ __forceinline__ volatile int* boxes(uint32 stage) const {
+    return reinterpret_cast<volatile int*>(base + kBoxOffset) + stage * kBoxes;
+  }
+  __device__ __forceinline__ volatile RowWork* row(uint32 slot) const {
+    return reinterpret_cast<volatile RowWork*>(base + kRowOffset) + slot;
+  }
+
+  __device__ __forceinline__ uint32 barrier(uint32 index) const { return address + kBarrierOffset + 8 * index; }
+  __device__ __forceinline__ uint32 query_full() const { return barrier(0); }
+  __device__ __forceinline__ uint32 query_empty() const { return barrier(1); }
+  __device__ __forceinline__ uint32 key_full(uint32 stage) const { return barrier(2 + stage); }
+  __device__ __forceinline__ uint32 key_empty(uint32 stage) const { return barrier(2 + Config::kStages + stage); }
+  __device__ __forceinline__ uint32 value_full(uint32 stage) const { return barrier(2 + 2 * Config::kStages + stage); }
+  __device__ __forceinline__ uint32 value_empty(uint32 stage) const { return barrier(2 + 3 * Config::kStages + stage); }
+  __device__ __forceinline__ uint32 row_full(uint32 slot) const { return barrier(2 + 4 * Config::kStages + slot); }
+  __device__ __forceinline__ uint32 row_empty(uint32 slot) const {
+    return barrier(2 + 4 * Config::kStages + kRowSlots + slot);
+  }
+
+  /// By one thread. Buffers that ordinary loads read too (boxes, rows) are released by every consumer warp: one leader
+  /// could release them while another warp still reads.
+  __device__ __forceinline__ void init_barriers() const {
+    constexpr int kWarps = 4 * Config::kConsumers;
+    ptx::barrier_init(query_full(), 1);
+    ptx::barrier_init(query_empty(), Config::kConsumers);
+    for (int stage = 0; stage < Config::kStages; ++stage) {
+      ptx::barrier_init(key_full(stage), 1);
+      ptx::barrier_init(key_empty(stage), kWarps);
+      ptx::barrier_init(value_full(stage), 1);
+      ptx::barrier_init(value_empty(stage), Config::kConsumers);
+    }
+    for (int slot = 0; slot < kRowSlots; ++slot) {
+      ptx::barrier_init(row_full(slot), 1);
+      ptx::barrier_init(row_empty(slot), kWarps);
+    }
+    ptx::barrier_init_fence();
+  }
+};
+
+}  // namespace harrier

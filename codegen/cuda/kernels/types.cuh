@@ -1,0 +1,36 @@
+// Types and constants that every kernel file shares. Kernels include nothing but files of this folder.
+#pragma once
+
+namespace harrier {
+
+using uint16 = unsigned short;
+using uint32 = unsigned int;
+using uint64 = unsigned long long;
+using int64 = long long;
+
+/// A CUtensorMap as the driver encoded it.
+struct alignas(64) TensorMap {
+  uint64 words[16];
+};
+
+/// Keys [begin, end); empty when begin >= end.
+struct Interval {
+  int begin;
+  int end;
+};
+
+inline constexpr float kLog2OfE = 1.4426950408889634f;
+inline constexpr float kLogOf2 = 0.6931471805599453f;
+
+/// Threads of a warpgroup, the unit that issues wgmma.
+inline constexpr int kWarpgroupThreads = 128;
+/// Query rows that one warpgroup owns.
+inline constexpr int kWarpgroupRows = 64;
+
+__device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
+
+constexpr __host__ __device__ int smaller(int a, int b) { return a < b ? a : b; }
+constexpr __host__ __device__ int larger(int a, int b) { return a > b ? a : b; }
+constexpr __host__ __device__ int divide_up(int a, int b) { return (a + b - 1) / b; }
+
+}  // namespace harrier
