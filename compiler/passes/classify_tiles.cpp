@@ -1,1 +1,230 @@
-// Placeholder until this part lands.
+#include "compiler/passes/classify_tiles.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "compiler/passes/lower_pattern.h"
+#include "compiler/passes/mask_intervals.h"
+#include "ir/error.h"
+
+namespace harrier {
+namespace {
+
+constexpr int32_t kLargestTileCount = 255;
+
+/// Multiples of the tile size; a shift where it is a power of two, for divisions are most of the work of a short row.
+class TileGrid {
+ public:
+  explicit TileGrid(int64_t size)
+      : size_(size),
+        shift_(std::has_single_bit(static_cast<uint64_t>(size)) ? std::countr_zero(static_cast<uint64_t>(size)) : -1) {}
+  int64_t size() const { return size_; }
+  int64_t floor(int64_t key) const { return shift_ >= 0 ? key >> shift_ << shift_ : key / size_ * size_; }
+  int64_t ceil(int64_t key) const { return floor(key + size_ - 1); }
+
+ private:
+  int64_t size_;
+  int shift_;
+};
+
+/// Keys of one row that padding treats alike.
+struct Zone {
+  int64_t begin;
+  int64_t end;
+  float score_add;
+  uint32_t count_only;
+};
+
+/// Appends the runs of one row.
+class RowWriter {
+ public:
+  RowWriter(const BoundPattern& bound, const TileGrid& keys, const QueryRange& row, std::vector<KeyRun>& runs)
+      : bound_(bound), keys_(keys), row_(row), runs_(runs), first_run_(runs.size()) {}
+
+  void write(const IntervalSet& intervals, const Zone& zone) {
+    for (const Interval& interval : intervals) {
+      const int64_t begin = std::max(interval.begin, zone.begin);
+      const int64_t end = std::min(interval.end, zone.end);
+      if (begin >= end) continue;
+      const int64_t first = std::max(keys_.floor(begin), zone.begin);
+      const int64_t last = std::min(keys_.ceil(end), zone.end);
+      if (interval.low != interval.high) {
+        write_partial(first, last, zone);
+        continue;
+      }
+      const int64_t full_begin = begin == first ? begin : std::min(keys_.ceil(begin), zone.end);
+      const int64_t full_end = end == last ? end : std::max(keys_.floor(end), zone.begin);
+      if (full_begin >= full_end) {
+        write_partial(first, last, zone);
+        continue;
+      }
+      write_partial(first, full_begin, zone);
+      write_full(full_begin, full_end, interval.high, zone);
+      write_partial(full_end, last, zone);
+    }
+  }
+
+ private:
+  void write_full(int64_t begin, int64_t end, int32_t count, const Zone& zone) {
+    if (count == kCountOverflow) {
+      throw InvalidInput(fmt::format(
+          "keys {} to {} count {} times or more for query {} of batch row {}: counts of block tables are multiplied by "
+          "&; use smaller ones",
+          begin, end - 1, kCountOverflow, row_.q_begin, row_.batch));
+    }
+    append_run({.begin = begin,
+                .end = end,
+                .count = count,
+                .table_counts = 0,
+                .score_add = zone.score_add,
+                .count_only = zone.count_only});
+  }
+
+  /// Tiles [begin, end), but for the first where an earlier interval ended in it too.
+  void write_partial(int64_t begin, int64_t end, const Zone& zone) {
+    if (runs_.size() > first_run_) begin = std::max(begin, runs_.back().end);
+    if (begin >= end) return;
+    KeyRun run{.begin = begin,
+               .end = end,
+               .count = 0,
+               .table_counts = 0,
+               .score_add = zone.score_add,
+               .count_only = zone.count_only};
+    if (bound_.tables.empty()) {
+      append_run(run);
+      return;
+    }
+    while (run.begin < end) {
+      run.end = std::min(keys_.floor(run.begin) + keys_.size(), end);
+      run.table_counts = table_counts(run.begin, run.end);
+      append_run(run);
+      run.begin = run.end;
+    }
+  }
+
+  uint32_t table_counts(int64_t begin, int64_t end) const {
+    HARRIER_CHECK(bound_.tables.size() <= kMaxTableSlots, "more block tables than a key run can carry the counts of");
+    uint32_t packed = 0;
+    for (size_t slot = 0; slot < bound_.tables.size(); ++slot) {
+      const BlockLists& lists = bound_.tables[slot];
+      HARRIER_CHECK(
+          row_.q_begin / lists.size == (row_.q_end - 1) / lists.size && begin / lists.size == (end - 1) / lists.size,
+          "a partial tile spans several blocks of a block table");
+      const int32_t count = block_count(lists, row_.batch, row_.head, row_.q_begin, begin);
+      if (count > kLargestTileCount) {
+        throw InvalidInput(fmt::format(
+            "block table number {} lists key block {} of row block {} {} times, the limit is {} where other atoms cut "
+            "through the block: list it less often",
+            slot, begin / lists.size, row_.q_begin / lists.size, count, kLargestTileCount));
+      }
+      packed |= static_cast<uint32_t>(count) << (8 * slot);
+    }
+    return packed;
+  }
+
+  void append_run(const KeyRun& run) {
+    if (runs_.size() > first_run_) {
+      KeyRun& last = runs_.back();
+      if (last.end == run.begin && last.count == run.count && last.table_counts == run.table_counts &&
+          last.score_add == run.score_add && last.count_only == run.count_only) {
+        last.end = run.end;
+        return;
+      }
+    }
+    runs_.push_back(run);
+  }
+
+  const BoundPattern& bound_;
+  const TileGrid& keys_;
+  const QueryRange& row_;
+  std::vector<KeyRun>& runs_;
+  size_t first_run_;
+};
+
+/// What becomes of keys past the valid length: attended with less score, only counted as shown, or left out.
+std::vector<Zone> zones_of(const Pattern& pattern, const Sequence& sequence) {
+  std::vector<Zone> zones = {{.begin = 0, .end = sequence.key_valid, .score_add = 0.0F, .count_only = 0}};
+  Zone padding{.begin = sequence.key_valid, .end = sequence.key_length, .score_add = 0.0F, .count_only = 0};
+  if (const auto* additive = std::get_if<PaddingAdditive>(&pattern.padding)) {
+    padding.score_add = static_cast<float>(additive->value);
+    zones.push_back(padding);
+  } else if (std::holds_alternative<SoftmaxPrunedAsZero>(pattern.softmax)) {
+    padding.count_only = 1;
+    zones.push_back(padding);
+  }
+  return zones;
+}
+
+}  // namespace
+
+TileMap classify_tiles(const Pattern& pattern, const Shape& shape, const BoundPattern& bound, const Geometry& geometry,
+                       int64_t tile_q, int64_t tile_k) {
+  HARRIER_CHECK(tile_q >= 1 && tile_k >= 1, "a tile has no queries or no keys");
+  TileMap map{.tile_q = tile_q,
+              .tile_k = tile_k,
+              .heads = depends_on_head(pattern.mask, bound) ? shape.heads : 1,
+              .first_row = {0},
+              .run_offsets = {0},
+              .runs = {}};
+  for (const Sequence& sequence : geometry.sequences) {
+    const int64_t row_tiles = (sequence.query_valid + tile_q - 1) / tile_q;
+    map.first_row.push_back(map.first_row.back() + map.heads * row_tiles);
+  }
+  map.run_offsets.reserve(static_cast<size_t>(map.first_row.back()) + 1);
+
+  const TileGrid key_grid(tile_k);
+  MaskIntervals intervals(pattern.mask, bound, geometry);
+  for (int64_t batch = 0; batch < std::ssize(geometry.sequences); ++batch) {
+    const Sequence& sequence = geometry.sequences[batch];
+    const std::vector<Zone> zones = zones_of(pattern, sequence);
+    for (int64_t head = 0; head < map.heads; ++head) {
+      for (int64_t begin = 0; begin < sequence.query_valid; begin += tile_q) {
+        const QueryRange row{.batch = batch,
+                             .head = head,
+                             .q_begin = begin,
+                             .q_end = std::min(begin + tile_q, sequence.query_valid),
+                             .leaf_keys = tile_k};
+        const IntervalSet& visible = intervals.over(row);
+        RowWriter writer(bound, key_grid, row, map.runs);
+        for (const Zone& zone : zones) writer.write(visible, zone);
+        map.run_offsets.push_back(std::ssize(map.runs));
+      }
+    }
+  }
+  return map;
+}
+
+TileCounts count_tiles(const TileMap& map, const Geometry& geometry, int64_t heads) {
+  const int64_t copies = map.heads == 1 ? heads : 1;
+  TileCounts counts;
+  for (int64_t batch = 0; batch < std::ssize(geometry.sequences); ++batch) {
+    const int64_t key_tiles = (geometry.sequences[batch].key_length + map.tile_k - 1) / map.tile_k;
+    for (int64_t row = map.first_row[batch]; row < map.first_row[batch + 1]; ++row) {
+      int64_t shown = 0;
+      int64_t partial = 0;
+      int64_t next_tile = 0;  // tiles before this one are counted
+      bool last_is_full = false;
+      for (int64_t i = map.run_offsets[row]; i < map.run_offsets[row + 1]; ++i) {
+        const KeyRun& run = map.runs[i];
+        const bool is_full = run.count > 0;
+        const int64_t first = run.begin / map.tile_k;
+        const int64_t end = (run.end + map.tile_k - 1) / map.tile_k;
+        // Padding may cut a tile in two runs; it is partial when one of them is.
+        if (first < next_tile && last_is_full && !is_full) ++partial;
+        const int64_t added = end - std::max(first, next_tile);
+        shown += added;
+        if (!is_full) partial += added;
+        last_is_full = is_full && (added > 0 || last_is_full);
+        next_tile = end;
+      }
+      counts.empty += (key_tiles - shown) * copies;
+      counts.full += (shown - partial) * copies;
+      counts.partial += partial * copies;
+    }
+  }
+  return counts;
+}
+
+}  // namespace harrier

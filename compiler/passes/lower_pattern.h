@@ -21,8 +21,7 @@ inline constexpr int kMaxTableSlots = 4;
 /// Dimensions that the user left out or gave as 1 have stride 0. Block tables and bigbird become TileCount slots, in
 /// order of appearance, depth first and left to right; more than kMaxTableSlots are an InvalidInput.
 ///
-/// All array slots are there whether or not the mask or score reads them in the end; order is that of first appearance:
-/// mask, score, sink logits.
+/// Slots stand in the order of first appearance: mask, score, sink logits.
 LoweredPattern lower_pattern(const Pattern& pattern, const Shape& shape);
 
 }  // namespace harrier

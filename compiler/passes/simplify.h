@@ -1,9 +1,9 @@
 // Simplifies a mask by a table of identities, to a fixed point.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "ir/pattern.h"
@@ -18,6 +18,9 @@ struct MaskRule {
 };
 
 const std::vector<MaskRule>& mask_rules();
+
+/// Nodes of the mask's tree, itself included; a where(...) is one node.
+int64_t node_count(const Mask& mask);
 
 /// Same multiplicity everywhere, never more nodes, simplify(simplify(m)) == simplify(m). Operands of & and | come out
 /// in a fixed order, so masks that differ only in that order print alike.
