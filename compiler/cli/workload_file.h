@@ -8,7 +8,6 @@
 #include "cli/commands.h"
 #include "cli/npy.h"
 #include "ir/geometry.h"
-#include "ir/launch.h"
 #include "ir/workload.h"
 
 namespace harrier {
