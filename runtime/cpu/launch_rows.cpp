@@ -1,1 +1,40 @@
-// Placeholder until this part lands.
+#include "runtime/cpu/launch_rows.h"
+
+#include <tbb/blocked_range.h>
+#include <tbb/cache_aligned_allocator.h>
+#include <tbb/parallel_for.h>
+#include <tbb/partitioner.h>
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "runtime/cpu/core_count.h"
+
+namespace harrier {
+
+void launch_rows(int64_t rows, int threads, int64_t scratch_floats,
+                 const std::function<void(int64_t row, float* scratch)>& run_row) {
+  const int64_t wanted = threads > 0 ? threads : usable_cores();
+  const int workers = static_cast<int>(std::min(wanted, std::max<int64_t>(rows, 1)));
+  std::atomic<int64_t> next_row{0};
+  const auto work = [&] {
+    std::vector<float, tbb::cache_aligned_allocator<float>> scratch(static_cast<size_t>(scratch_floats));
+    try {
+      for (int64_t row = next_row++; row < rows; row = next_row++) run_row(row, scratch.data());
+    } catch (...) {
+      next_row = rows;
+      throw;
+    }
+  };
+  if (workers == 1) return work();
+  tbb::task_arena arena(workers);
+  arena.execute([&] {
+    tbb::parallel_for(
+        tbb::blocked_range<int>(0, workers, 1), [&](const tbb::blocked_range<int>&) { work(); },
+        tbb::simple_partitioner());
+  });
+}
+
+}  // namespace harrier
