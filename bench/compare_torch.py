@@ -70,8 +70,9 @@ class Harrier:
         return json.loads(result.stdout)
 
     def turn(self, seconds):
-        first = self.run(1)["run_us"] * 1e-3
-        return [self.run(max(3, int(seconds * 1e3 / first)))["run_us"] * 1e-3]
+        once = self.run(1)["run_us"] * 1e-6
+        repeats = self.run(max(4, int(seconds / once)))["repeats_us"]
+        return [microseconds * 1e-3 for microseconds in repeats[1:]]  # the first one of a process warms it up
 
     def result(self):
         self.run(1, write=True)
