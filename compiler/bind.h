@@ -25,9 +25,9 @@ struct BlockLists {
   int64_t batches = 1;
   int64_t heads = 1;
   int64_t row_blocks = 0;
-  std::vector<int64_t> offsets;
-  std::vector<int32_t> blocks;
-  std::vector<int32_t> counts;
+  std::vector<int64_t> offsets = {};
+  std::vector<int32_t> blocks = {};
+  std::vector<int32_t> counts = {};
 };
 
 /// Global tokens of each sequence, sorted, each once.
