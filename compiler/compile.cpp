@@ -1,1 +1,83 @@
-// Placeholder until this part lands.
+#include <atomic>
+#include <future>
+#include <map>
+#include <mutex>
+
+#include "compiler/compiled_kernel.h"
+#include "compiler/cpu_backend.h"
+#include "compiler/harrier.h"
+#include "ir/text.h"
+#include "ir/verify.h"
+
+namespace harrier {
+namespace {
+
+/// A kernel with everything but its code.
+CompiledKernel prepare(const Workload& workload, const CompileOptions& options) {
+  verify(workload);
+  if (workload.shape.direction == Direction::kBackward) {
+    throw InvalidInput("direction backward is not supported by the cpu backend yet: compile direction forward");
+  }
+  CompiledKernel kernel;
+  kernel.threads = options.threads;
+  kernel.compilation.workload = workload;
+  kernel.compilation.target = options.target.triple.empty() ? host_target() : options.target;
+  PassObserver observer = options.observer;
+  observer.times = &kernel.compile_times;
+  run_passes(compile_passes(), kernel.compilation, observer);
+  return kernel;
+}
+
+/// Everything that the compiled function depends on; numbers of the pattern are arguments and not part of it.
+std::string structure_key(const Compilation& compilation) {
+  return structural_text(compilation.lowered) + print(compilation.workload.shape) + print(compilation.plan) +
+         compilation.target.cpu + compilation.target.features;
+}
+
+}  // namespace
+
+Kernel compile(const Workload& workload, const CompileOptions& options) {
+  CompiledKernel kernel = prepare(workload, options);
+  kernel.code = std::make_shared<const CpuCode>(compile_for_cpu(kernel.compilation, kernel.compile_times));
+  return Kernel(std::make_shared<const CompiledKernel>(std::move(kernel)));
+}
+
+struct Compiler::Cache {
+  std::mutex mutex;
+  std::map<std::string, std::shared_future<std::shared_ptr<const CpuCode>>> code;
+  std::atomic<int64_t> compilations{0};
+};
+
+Compiler::Compiler(CompileOptions options) : cache_(std::make_shared<Cache>()), options_(std::move(options)) {}
+
+Kernel Compiler::compile(const Workload& workload) {
+  CompiledKernel kernel = prepare(workload, options_);
+  const std::string key = structure_key(kernel.compilation);
+  std::promise<std::shared_ptr<const CpuCode>> promise;
+  std::shared_future<std::shared_ptr<const CpuCode>> code;
+  bool compiles_here = false;
+  {
+    const std::lock_guard lock(cache_->mutex);
+    const auto [entry, inserted] = cache_->code.try_emplace(key);
+    if (inserted) entry->second = promise.get_future().share();
+    code = entry->second;
+    compiles_here = inserted;
+  }
+  if (compiles_here) {
+    try {
+      promise.set_value(std::make_shared<const CpuCode>(compile_for_cpu(kernel.compilation, kernel.compile_times)));
+      ++cache_->compilations;
+    } catch (...) {
+      // A failure is not remembered: whoever waits sees it, whoever comes later tries again.
+      promise.set_exception(std::current_exception());
+      const std::lock_guard lock(cache_->mutex);
+      cache_->code.erase(key);
+    }
+  }
+  kernel.code = code.get();
+  return Kernel(std::make_shared<const CompiledKernel>(std::move(kernel)));
+}
+
+int64_t Compiler::compilations() const { return cache_->compilations; }
+
+}  // namespace harrier
