@@ -38,7 +38,7 @@ printf 'ID=fedora\nVERSION_ID=41\n' >"$work/fedora"
 bare() { env "HARRIER_OS_RELEASE=$work/$1" "PATH=$work/bin:$PATH" scripts/setup "${@:2}"; }
 for system in debian_12 ubuntu_24_04; do
   expect "setup names what demo needs on $system" 0 'will be installed with apt: .*cmake .*llvm-19-dev' bare $system demo --dry-run
-  expect "setup names what test adds on $system" 0 'libgtest-dev .*clang-tidy-19' bare $system test --dry-run
+  expect "setup names what test adds on $system" 0 'libbenchmark-dev libgtest-dev .*clang-tidy-19' bare $system test --dry-run
   expect "setup names what bench adds on $system" 0 'libbenchmark-dev' bare $system bench --dry-run
 done
 expect "setup leaves other systems alone" 0 "'fedora 41'.*nothing is installed" bare fedora test
