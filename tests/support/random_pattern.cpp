@@ -54,16 +54,16 @@ class MaskDrawer {
         case 8:
           return bits(fresh_name());
         case 9:
-          if (choices_.tables) return blocks(pick(random_, choices_.block_sizes), fresh_name(), draw_counted());
+          if (draw_tables()) return blocks(pick(random_, choices_.block_sizes), fresh_name(), draw_counted());
           break;
         case 10:
-          if (choices_.tables) {
+          if (draw_tables()) {
             std::string offsets = fresh_name();
             return block_lists(pick(random_, choices_.block_sizes), std::move(offsets), fresh_name(), draw_counted());
           }
           break;
         case 11:
-          if (choices_.tables && choices_.counted && choices_.bigbird) return draw_bigbird();
+          if (choices_.counted && choices_.bigbird && draw_tables()) return draw_bigbird();
           break;
         default:
           if (choices_.expressions) return where(draw_condition(2));
@@ -71,6 +71,9 @@ class MaskDrawer {
       }
     }
   }
+
+  /// Whether one more block atom may be drawn; a mask has at most four.
+  bool draw_tables() { return choices_.tables && tables_++ < 4; }
 
   GlobalSide draw_side() {
     return pick<GlobalSide>(random_, {GlobalSide::kBoth, GlobalSide::kQueries, GlobalSide::kKeys});
@@ -137,6 +140,7 @@ class MaskDrawer {
   std::mt19937_64& random_;
   const MaskChoices& choices_;
   int names_ = 0;
+  int tables_ = 0;
 };
 
 }  // namespace
