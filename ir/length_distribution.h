@@ -44,7 +44,7 @@ struct HistogramLength {
 /// written; a relative one is meant from the folder of the .attn file. `lengths` is filled by load_trace.
 struct TraceLength {
   std::string path;
-  std::vector<int64_t> lengths;
+  std::vector<int64_t> lengths = {};
   bool operator==(const TraceLength&) const = default;
 };
 

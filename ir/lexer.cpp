@@ -169,7 +169,9 @@ class Lexer {
 
   [[noreturn]] void raise_stray() const {
     const char first = source_[offset_];
-    if (first == '.') raise_at(source_, offset_, "found '.', expected a digit before it; write 0.5, not .5");
+    if (first == '.') {
+      raise_at(source_, offset_, "found '.', expected a number or a string; write 0.5, and \"file.csv\" in quotes");
+    }
     if (first == ';') raise_at(source_, offset_, "found ';', expected a clause; clauses need no separator");
     if (is_control(first)) {
       raise_at(source_, offset_,
@@ -177,10 +179,10 @@ class Lexer {
                            static_cast<unsigned>(static_cast<unsigned char>(first))));
     }
     const std::string_view character = source_.substr(offset_, utf8_length(source_, offset_));
-    raise_at(
-        source_, offset_,
-        fmt::format("found '{}', expected a word, a number, a string, an @array or one of {} && || == != <= >= << >>",
-                    character, kShortSymbols));
+    raise_at(source_, offset_,
+             fmt::format("found '{}', expected a word, a number, a \"string\", an @array or an operator; only strings "
+                         "and comments may hold other characters",
+                         character));
   }
 
   std::size_t word_end(std::size_t end) const {

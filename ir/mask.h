@@ -78,7 +78,7 @@ enum class GlobalSide {
 /// `tokens` counts.
 struct Global {
   int64_t count = 0;
-  std::string tokens;
+  std::string tokens = {};
   GlobalSide side = GlobalSide::kBoth;
   bool operator==(const Global&) const = default;
 };
@@ -97,9 +97,9 @@ struct Documents {
 /// corner), never smaller.
 struct Blocks {
   int64_t size;
-  std::string table;
-  std::string offsets;
-  std::string indices;
+  std::string table = {};
+  std::string offsets = {};
+  std::string indices = {};
   bool counted = false;
   bool operator==(const Blocks&) const = default;
 };
@@ -182,7 +182,7 @@ Mask operator&(Mask left, Mask right);
 Mask operator|(Mask left, Mask right);
 Mask operator~(Mask operand);
 
-/// True when the mask can give a multiplicity above 1: it holds bigbird or a counted block list.
+/// True when the mask can give a multiplicity above 1: it holds bigbird or a counted block list outside every `~`.
 bool is_counted(const Mask& mask);
 
 }  // namespace harrier

@@ -57,7 +57,7 @@ Softmax read_softmax(TokenCursor& cursor) {
 }
 
 [[noreturn]] void refuse_dropout(const TokenCursor& cursor, const Token& at) {
-  cursor.refuse(at, "found 'dropout', which is not supported; remove it, and apply dropout to the output instead");
+  cursor.refuse(at, "found 'dropout', which is not supported; remove it: attention is computed without dropout");
 }
 
 /// Applied in this order, and written in it.
@@ -162,6 +162,9 @@ const Clause& read_clause_name(TokenCursor& cursor) {
   if (token.text == "dropout") refuse_dropout(cursor, token);
   const auto* const clause = std::ranges::find(kClauses, token.text, &Clause::name);
   if (clause == kClauses.end()) {
+    if (std::ranges::find(kSteps, token.text) != kSteps.end()) {
+      cursor.fail(token, "a clause or '}'", fmt::format("write score {}(...)", token.text));
+    }
     std::vector<std::string_view> names;
     for (const Clause& known : kClauses) names.push_back(known.name);
     const std::string_view nearest = nearest_name(token.text, names);

@@ -78,10 +78,15 @@ Arguments::Arguments(TokenCursor& cursor, std::string_view usage)
         is_number(cursor.peek()) ||
         (!argument.is_negative && (cursor.peek().kind == TokenKind::kWord || cursor.peek().kind == TokenKind::kArray ||
                                    cursor.peek().kind == TokenKind::kString));
-    if (!is_value) cursor.fail(cursor.peek(), fmt::format("an argument of {}", usage_));
+    if (!is_value) {
+      const bool is_minus_inf = argument.is_negative && cursor.next_is("inf");
+      cursor.fail(cursor.peek(), fmt::format("an argument of {}", usage_),
+                  is_minus_inf ? "write inf: both bounds are distances" : "");
+    }
     argument.value = cursor.take();
     const bool is_repeated = !argument.name.empty() && has_name(argument.name);
-    if (is_repeated) cursor.refuse(argument.name_token, fmt::format("found {} twice, expected it once", argument.name));
+    if (is_repeated)
+      cursor.refuse(argument.name_token, fmt::format("found '{}' twice, expected it once", argument.name));
     arguments_.push_back(argument);
   }
   end_ = cursor.expect(")");

@@ -81,7 +81,6 @@ class ExpressionParser {
   }
 
   Parsed read_unary() {
-    const Nesting nesting(*this);
     const Token token = cursor_.peek();
     if (cursor_.accept("!")) return read_prefixed(token, UnaryKind::kNot);
     if (cursor_.accept("-")) {
@@ -93,6 +92,7 @@ class ExpressionParser {
   }
 
   Parsed read_prefixed(const Token& token, UnaryKind kind) {
+    const Nesting nesting(*this);
     Parsed operand = read_unary();
     return grow(token, unary(kind, std::move(operand.expression)), operand.depth);
   }

@@ -38,11 +38,11 @@ struct PaddingAdditive {
 using Padding = std::variant<PaddingExcluded, PaddingAdditive>;
 
 struct Score {
-  std::optional<double> scale;    // s * scale
-  std::optional<double> softcap;  // cap * tanh(s / cap), cap > 0
-  std::string alibi;              // s - slopes[h] * |q' - k|; array float32 [heads]; empty = none
-  std::string bias;               // s + bias[b, h, q, k]; float32 [batch or 1, heads or 1, q_len, kv_len]; empty = none
-  std::optional<Expression> expression;  // any expression in s, b, h, q, k and arrays
+  std::optional<double> scale = {};    // s * scale
+  std::optional<double> softcap = {};  // cap * tanh(s / cap), cap > 0
+  std::string alibi = {};              // s - slopes[h] * |q' - k|; array float32 [heads]; empty = none
+  std::string bias = {};  // s + bias[b, h, q, k]; float32 [batch or 1, heads or 1, q_len, kv_len]; empty = none
+  std::optional<Expression> expression = {};  // any expression in s, b, h, q, k and arrays
   bool operator==(const Score&) const = default;
 };
 
@@ -67,9 +67,9 @@ using Softmax = std::variant<SoftmaxStandard, SoftmaxPrunedAsZero, SoftmaxSinkLo
 
 struct Pattern {
   Mask mask{All{}};
-  Padding padding;
-  Score score;
-  Softmax softmax;
+  Padding padding = {};
+  Score score = {};
+  Softmax softmax = {};
   bool operator==(const Pattern&) const = default;
 };
 

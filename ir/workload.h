@@ -28,9 +28,9 @@ struct Shape {
 };
 
 struct Workload {
-  std::string name;
-  Shape shape;
-  Pattern pattern;
+  std::string name = {};
+  Shape shape = {};
+  Pattern pattern = {};
   LengthDistribution lengths = FixedLength{1024};
   int64_t batch = 1;
   bool operator==(const Workload&) const = default;
