@@ -13,6 +13,7 @@ class Consumer {
   using Shared = SharedLayout<Config>;
   static constexpr int kScores = Config::kTileK / 2;
   static constexpr int kOutputs = Config::kValueDim / 2;
+  static constexpr bool kOverlapRows = Config::kQueryStages > 1;
   static constexpr bool kPingPong = Config::kPingPong && Config::kConsumers > 1;
 
   __device__ __forceinline__ Consumer(const ForwardParams& params, const Shared& shared, ConsumerThread thread)
@@ -20,69 +21,53 @@ class Consumer {
 
   __device__ __forceinline__ void run() {
     if (kPingPong && thread_.warpgroup == 0) pass_turn(0);
+    // A row's last product runs together with the first of the next row, so what it needs outlives the row.
+    float output[kOutputs];
+    uint32 probabilities[kScores / 2];
+    SoftmaxState state;
+    bool pending = false;
     while (true) {
       ptx::barrier_wait(shared_.row_full(row_.stage), row_.parity);
       const volatile RowWork& row = *shared_.row(row_.stage);
       const int partial = row.partial_tiles;
-      if (partial < 0) return;
       const int tiles = partial + row.full_tiles;
+      if (pending && (tiles <= 0 || !kOverlapRows)) {
+        drain(output, probabilities, state);
+        pending = false;
+      }
+      if (partial < 0) return;
       if (tiles == 0) {
         store_empty<Config>(params_, row, thread_);
+        release_row(row_.stage);
       } else {
-        consume(row, partial, tiles);
+        release_stored_query();
+        ptx::barrier_wait(shared_.query_full(query_.stage), query_.parity);
+        if (kOverlapRows && pending) {
+          first_step<true>(output, probabilities, state, row, partial > 0);
+        } else {
+          first_step<false>(output, probabilities, state, row, partial > 0);
+        }
+        int tile = 1;
+#pragma unroll 1
+        for (; tile < partial; ++tile) step<true>(output, probabilities, state, row);
+#pragma unroll 1
+        for (; tile < tiles; ++tile) step<false>(output, probabilities, state, row);
+        pending = true;
+        pending_row_ = row_.stage;
+        pending_query_ = query_.stage;
+        query_.advance();
       }
-      ptx::warp_sync();
-      if (thread_.lane == 0) ptx::barrier_arrive(shared_.row_empty(row_.stage));
       row_.advance();
     }
   }
 
  private:
-  __device__ __forceinline__ void consume(const volatile RowWork& row, int partial, int tiles) {
-    float output[kOutputs];
-#pragma unroll
-    for (int i = 0; i < kOutputs; ++i) output[i] = 0.0f;
-    SoftmaxState state;
-    float correction[2];
-    uint32 probabilities[kScores / 2];
-
-    ptx::barrier_wait(shared_.query_full(), query_parity_);
-    query_parity_ ^= 1;
-
-    // The first tile has no predecessor whose P V could run meanwhile.
-    {
-      float scores[kScores];
-      ptx::barrier_wait(shared_.key_full(key_.stage), key_.parity);
-      start_scores(scores);
-      wgmma::wait<0>();
-      wgmma::hold(scores);
-      if (partial > 0) {
-        finish_scores<true>(scores, row);
-      } else {
-        finish_scores<false>(scores, row);
-      }
-      softmax_tile(scores, state, correction, params_.score_scale);
-      pack_probabilities<Config::kBFloat16>(probabilities, scores);
-    }
-    int tile = 1;
-#pragma unroll 1
-    for (; tile < partial; ++tile) step<true>(output, probabilities, state, correction, row);
-#pragma unroll 1
-    for (; tile < tiles; ++tile) step<false>(output, probabilities, state, correction, row);
-
-    ptx::barrier_wait(shared_.value_full(value_.stage), value_.parity);
-    start_output(output, probabilities);
-    wgmma::wait<0>();
-    wgmma::hold(output);
-    release_value();
-    finish(row, output, state);
-  }
-
   /// One tile: S_i = Q K_i^T and O += P_{i-1} V_{i-1} start together; softmax of S_i runs under the second.
   template <bool kPartial>
   __device__ __forceinline__ void step(float (&output)[kOutputs], uint32 (&probabilities)[kScores / 2],
-                                       SoftmaxState& state, float (&correction)[2], const volatile RowWork& row) {
+                                       SoftmaxState& state, const volatile RowWork& row) {
     float scores[kScores];
+    float correction[2];
     ptx::barrier_wait(shared_.key_full(key_.stage), key_.parity);
     if constexpr (kPingPong) take_turn();
     start_scores(scores);
@@ -99,13 +84,62 @@ class Consumer {
     // P of the previous tile was an operand of the product that has just finished; only now may it be overwritten.
     pack_probabilities<Config::kBFloat16>(probabilities, scores);
     if (raised) scale_rows(output, correction);
+    release_stored_query();
+  }
+
+  /// The first tile of a row, together with the last product of the row before where that is `kPending`.
+  template <bool kPending>
+  __device__ __forceinline__ void first_step(float (&output)[kOutputs], uint32 (&probabilities)[kScores / 2],
+                                             SoftmaxState& state, const volatile RowWork& row, bool partial) {
+    float scores[kScores];
+    float correction[2];
+    SoftmaxState fresh;
+    ptx::barrier_wait(shared_.key_full(key_.stage), key_.parity);
+    if constexpr (kPingPong) take_turn();
+    start_scores(scores);
+    if constexpr (kPending) {
+      ptx::barrier_wait(shared_.value_full(value_.stage), value_.parity);
+      start_output(output, probabilities);
+    }
+    if constexpr (kPingPong) pass_turn(next_warpgroup());
+    wgmma::wait<kPending ? 1 : 0>();
+    wgmma::hold(scores);
+    if (partial) {
+      finish_scores<true>(scores, row);
+    } else {
+      finish_scores<false>(scores, row);
+    }
+    softmax_tile(scores, fresh, correction, params_.score_scale);
+    if constexpr (kPending) {
+      wgmma::wait<0>();
+      wgmma::hold(output);
+      release_value();
+      finish(output, state);
+    }
+    pack_probabilities<Config::kBFloat16>(probabilities, scores);
+    state = fresh;
+#pragma unroll
+    for (int i = 0; i < kOutputs; ++i) output[i] = 0.0f;
+  }
+
+  /// The last product of a row that no other follows.
+  __device__ __forceinline__ void drain(float (&output)[kOutputs], uint32 (&probabilities)[kScores / 2],
+                                        SoftmaxState& state) {
+    ptx::barrier_wait(shared_.value_full(value_.stage), value_.parity);
+    start_output(output, probabilities);
+    wgmma::wait<0>();
+    wgmma::hold(output);
+    release_value();
+    release_stored_query();
+    finish(output, state);
+    release_stored_query();
   }
 
   /// S = Q K^T
   __device__ __forceinline__ void start_scores(float (&scores)[kScores]) {
     using QueryPanels = typename Shared::QueryPanels;
     using KeyPanels = typename Shared::KeyPanels;
-    const uint32 query = shared_.query() + thread_.warpgroup * kWarpgroupRows * QueryPanels::kRowBytes;
+    const uint32 query = shared_.query(query_.stage) + thread_.warpgroup * kWarpgroupRows * QueryPanels::kRowBytes;
     const uint32 key = shared_.key(key_.stage);
     wgmma::hold(scores);
     wgmma::fence();
@@ -157,35 +191,52 @@ class Consumer {
 
   /// V is read by wgmma alone, so one arrival after the wait speaks for the warpgroup.
   __device__ __forceinline__ void release_value() {
-    if (thread_.warp == 0 && thread_.lane == 0) ptx::barrier_arrive(shared_.value_empty(value_.stage));
+    if (leads()) ptx::barrier_arrive(shared_.value_empty(value_.stage));
     value_.advance();
   }
 
-  /// O /= sum, LSE = m + log(sum).
-  __device__ __forceinline__ void finish(const volatile RowWork& row, float (&output)[kOutputs], SoftmaxState& state) {
+  /// O /= sum, LSE = m + log(sum), of the pending row.
+  __device__ __forceinline__ void finish(float (&output)[kOutputs], SoftmaxState& state) {
+    const volatile RowWork& row = *shared_.row(pending_row_);
     finish_sums(state);
-    const float scale = params_.score_scale;
     float factor[2], lse[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const bool valid = row.query_begin + thread_.row() + 8 * i < row.query_valid;
       factor[i] = valid && state.sum[i] > 0.0f ? 1.0f / state.sum[i] : 0.0f;
-      lse[i] = valid ? log2_sum(state, i, scale) : minus_infinity();
+      lse[i] = valid ? log2_sum(state, i, params_.score_scale) : minus_infinity();
     }
     scale_rows(output, factor);
     const int slot = row.split_slot;
     if (slot >= 0) {
       store_split<Config>(params_, slot, thread_, output, lse);
-      if (thread_.warp == 0 && thread_.lane == 0) ptx::barrier_arrive(shared_.query_empty());
-      return;
+    } else {
+      store_output<Config>(params_, shared_, row, thread_, pending_query_, output);
+      if ((thread_.lane & 3) == 0) {
+        const int query = row.query_begin + thread_.row();
+        store_lse(params_, row, query, lse[0] * kLogOf2);
+        store_lse(params_, row, query + 8, lse[1] * kLogOf2);
+      }
     }
-    store_output<Config>(params_, shared_, row, thread_, output);
-    if ((thread_.lane & 3) == 0) {
-      const int query = row.query_begin + thread_.row();
-      store_lse(params_, row, query, lse[0] * kLogOf2);
-      store_lse(params_, row, query + 8, lse[1] * kLogOf2);
-    }
+    stored_query_ = static_cast<int>(pending_query_);
+    release_row(pending_row_);
   }
+
+  /// Gives the buffer of a finished row's Q back once the store has read it. That takes a while, so it is done late.
+  __device__ __forceinline__ void release_stored_query() {
+    if (stored_query_ >= 0 && leads()) {
+      ptx::wait_stores_read();
+      ptx::barrier_arrive(shared_.query_empty(stored_query_));
+    }
+    stored_query_ = -1;
+  }
+
+  __device__ __forceinline__ void release_row(uint32 slot) {
+    ptx::warp_sync();
+    if (thread_.lane == 0) ptx::barrier_arrive(shared_.row_empty(slot));
+  }
+
+  __device__ __forceinline__ bool leads() const { return thread_.warp == 0 && thread_.lane == 0; }
 
   // Warpgroups issue their products in turn, so that one's softmax runs under the other's products.
   __device__ __forceinline__ int next_warpgroup() const {
@@ -204,7 +255,10 @@ class Consumer {
   StageCursor<Config::kStages> key_;
   StageCursor<Config::kStages> value_;
   StageCursor<Shared::kRowSlots> row_;
-  uint32 query_parity_ = 0;
+  StageCursor<Config::kQueryStages> query_;
+  uint32 pending_row_ = 0;  // slot and Q buffer of the row whose last product is still to come
+  uint32 pending_query_ = 0;
+  int stored_query_ = -1;  // Q buffer that an output store may still be reading; -1 = none
 };
 
 }  // namespace harrier

@@ -37,13 +37,14 @@ __device__ __forceinline__ void store_lse(const ForwardParams& params, const vol
              query] = lse;
 }
 
-/// O of a whole row. The warpgroup's part of Q, which nobody reads any more, becomes the buffer of the store.
+/// O of a whole row. The warpgroup's part of Q, which nobody reads any more, becomes the buffer of the store. Thread 0
+/// of the warpgroup starts the store and must wait for it before the buffer is released.
 template <class Config>
 __device__ __forceinline__ void store_output(const ForwardParams& params, const SharedLayout<Config>& shared,
                                              const volatile RowWork& row, const ConsumerThread& thread,
-                                             const float (&output)[Config::kValueDim / 2]) {
+                                             uint32 query_stage, const float (&output)[Config::kValueDim / 2]) {
   using Panels = typename SharedLayout<Config>::OutputPanels;
-  const uint32 buffer = shared.query() + thread.warpgroup * kWarpgroupRows * Panels::kRowBytes;
+  const uint32 buffer = shared.query(query_stage) + thread.warpgroup * kWarpgroupRows * Panels::kRowBytes;
   const int tile_row = thread.warp * 16 + (thread.lane & 15);
 #pragma unroll
   for (int j = 0; j < Config::kValueDim / 16; ++j) {
@@ -69,9 +70,7 @@ __device__ __forceinline__ void store_output(const ForwardParams& params, const 
                        kRaggedTokens - length + query, row.head, row.query_offset + length, row.batch_coordinate);
       }
       ptx::commit_stores();
-      ptx::wait_stores_read();
     }
-    ptx::barrier_arrive(shared.query_empty());
   }
 }
 

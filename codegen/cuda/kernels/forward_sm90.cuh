@@ -20,6 +20,9 @@ __device__ __forceinline__ void forward_sm90(const ForwardParams& params, unsign
   static_assert(Config::kTileK % Config::kBoxRows == 0, "a key tile is made of whole boxes");
   static_assert(Config::kBoxRows % 8 == 0, "boxes keep the phase of the swizzle");
   static_assert(Config::kStages >= 2, "V of a tile is loaded after K of the next");
+  static_assert(Config::kConsumerRegisters * Config::kConsumers + Config::kProducerRegisters <=
+                    65536 / (Config::kCtasPerSm * forward_threads<Config>()) / 8 * 8 * (Config::kConsumers + 1),
+                "warpgroups may only share out the registers that the CTA was launched with");
   static_assert(SharedLayout<Config>::kBytes * Config::kCtasPerSm <= 233472 - 1024 * Config::kCtasPerSm,
                 "the tiles exceed an SM's shared memory");
 

@@ -59,14 +59,15 @@ struct ForwardParams {
   PatternArguments arguments;
   SequenceTable sequences;
   KeyLists lists;
-  const WorkItem* order;  // null: every row of equal sequences, `heads_per_group` heads at a time, last rows first
+  const WorkItem* order;  // null: every row of equal sequences, `heads_per_group` heads at a time
   int work_count;
   int heads;
   int heads_per_kv_head;
   int heads_per_group;
-  int query_tiles;  // rows of one head of one sequence, for order == null
-  int* counter;     // two zeros; the kernel leaves them zero
-  float* lse;       // null = not wanted
+  int query_tiles;      // rows of one head of one sequence, for order == null
+  int last_rows_first;  // for order == null: 1 where the last rows are the longest (causal)
+  int* counter;         // two zeros; the kernel leaves them zero
+  float* lse;           // null = not wanted
   int64 lse_batch_stride;
   int64 lse_head_stride;
   void* output_data;   // for rows without keys, which no tensor map writes
@@ -83,7 +84,8 @@ inline constexpr int kNoBox = 0xffffff;
 
 /// Tensor maps are ragged: dimension 1 (token of a sequence) has this many places and the base address lies that many
 /// tokens early, so that coordinate kRaggedTokens - length + token, with offset + length in dimension 3, addresses
-/// token `offset + token` and everything at or past `length` is out of bounds: read as zero, never written.
+/// token `offset + token` and everything at or past `length` is out of bounds: read as zero, never written. A box must
+/// hold at least one token in bounds.
 inline constexpr int kRaggedTokens = 1 << 27;
 
 }  // namespace harrier

@@ -43,7 +43,7 @@ class Producer {
 
   __device__ __forceinline__ Producer(const ForwardParams& params, const Shared& shared, int lane)
       : params_(params), shared_(shared), lane_(lane) {
-    key_.parity = value_.parity = row_.parity = 1;  // every buffer starts empty
+    key_.parity = value_.parity = row_.parity = query_.parity = 1;  // every buffer starts empty
   }
 
   __device__ __forceinline__ void run() {
@@ -53,6 +53,7 @@ class Producer {
       produce(work_item(params_, index));
       index = ptx::broadcast(next_index, 0);
     }
+    load_owed_value();
     RowWork end{};
     end.partial_tiles = -1;
     publish(end);
@@ -60,6 +61,14 @@ class Producer {
   }
 
  private:
+  /// Where the keys of a row lie in the tensors.
+  struct KeyRows {
+    int kv_head;
+    int valid;        // keys of the sequence
+    int ragged_base;  // see kRaggedTokens
+    int batch_coordinate;
+  };
+
   __device__ __forceinline__ void produce(const WorkItem& item) {
     RowWork row = describe_row<Config>(params_, item);
     const Position at{params_.arguments, row.batch,       row.head,      row.query_length,
@@ -71,21 +80,34 @@ class Producer {
     const int limit = smaller(item.tile_limit, counts.partial + counts.full);
     row.partial_tiles = larger(smaller(counts.partial, limit) - first, 0);
     row.full_tiles = larger(limit - first, 0) - row.partial_tiles;
-    publish(row);
     const int tiles = row.partial_tiles + row.full_tiles;
+    // Consumers finish what they have before they skip an empty row.
+    if (tiles == 0) load_owed_value();
+    publish(row);
     if (tiles == 0) return;
 
-    // V trails K by one tile: K of the next tile is wanted before V of this one.
-    const int kv_head = row.head / params_.heads_per_kv_head;
+    // V trails K by one tile, across rows too: K of the next tile is wanted before V of this one.
+    const KeyRows rows{row.head / params_.heads_per_kv_head, row.key_valid,
+                       row.key_valid + (params_.sequences.cu_key != nullptr ? row.key_token : 0), row.batch_coordinate};
     keys.start(first);
-    load_key(row, kv_head, keys);
+    load_key(rows, keys);
+    load_owed_value();
     load_query(row);
     for (int tile = 1; tile < tiles; ++tile) {
       const uint32 previous = key_stage_before();
-      load_key(row, kv_head, keys);
-      load_value(row, kv_head, previous);
+      load_key(rows, keys);
+      load_value(rows, previous);
     }
-    load_value(row, kv_head, key_stage_before());
+    owed_ = true;
+    owed_rows_ = rows;
+    owed_stage_ = key_stage_before();
+  }
+
+  /// V of the last tile of the row before.
+  __device__ __forceinline__ void load_owed_value() {
+    if (!owed_) return;
+    owed_ = false;
+    load_value(owed_rows_, owed_stage_);
   }
 
   /// Hands a row's description to the consumers.
@@ -114,39 +136,43 @@ class Producer {
   }
 
   __device__ __forceinline__ void load_query(const RowWork& row) {
-    ptx::barrier_wait(shared_.query_empty(), query_parity_);
-    query_parity_ ^= 1;
-    if (lane_ != 0) return;
     using Panels = typename Shared::QueryPanels;
-    ptx::barrier_expect(shared_.query_full(), Panels::kBytes);
+    const uint32 stage = query_.stage, barrier = shared_.query_full(stage);
+    ptx::barrier_wait(shared_.query_empty(stage), query_.parity);
+    query_.advance();
+    if (lane_ != 0) return;
+    ptx::barrier_expect(barrier, Panels::kBytes);
 #pragma unroll
     for (int panel = 0; panel < Panels::kCount; ++panel) {
-      ptx::load_box(shared_.query() + panel * Panels::kPanelBytes, &params_.query, shared_.query_full(),
+      ptx::load_box(shared_.query(stage) + panel * Panels::kPanelBytes, &params_.query, barrier,
                     panel * Panels::kPanelColumns, kRaggedTokens - row.query_valid + row.query_begin, row.head,
                     row.query_offset + row.query_valid, row.batch_coordinate, ptx::L2Policy::kEvictFirst);
     }
   }
 
   /// Brings the next key tile, box by box.
-  __device__ __forceinline__ void load_key(const RowWork& row, int kv_head, KeySource<Config, Mask>& keys) {
+  __device__ __forceinline__ void load_key(const KeyRows& rows, KeySource<Config, Mask>& keys) {
     using Panels = typename Shared::KeyPanels;
     const uint32 stage = key_.stage, barrier = shared_.key_full(stage);
     ptx::barrier_wait(shared_.key_empty(stage), key_.parity);
-    // The arrival that announces the bytes also publishes the boxes, so it comes after the last of them is written.
+    int entries[Shared::kBoxes];
 #pragma unroll
-    for (int box = 0; box < Shared::kBoxes; ++box) {
-      const int entry = keys.next();
-      if (lane_ == 0) {
-        shared_.boxes(stage)[box] = entry;
-        if (box == Shared::kBoxes - 1) ptx::barrier_expect(barrier, Panels::kBytes);
-        load_box_rows<Panels>(shared_.key(stage), &params_.key, barrier, row, kv_head, box, entry);
+    for (int box = 0; box < Shared::kBoxes; ++box) entries[box] = keys.next();
+    if (lane_ == 0) {
+      // The arrival that announces the bytes also publishes the boxes, so they are written before.
+#pragma unroll
+      for (int box = 0; box < Shared::kBoxes; ++box) shared_.boxes(stage)[box] = entries[box];
+      ptx::barrier_expect(barrier, Panels::kBytes);
+#pragma unroll
+      for (int box = 0; box < Shared::kBoxes; ++box) {
+        load_box_rows<Panels>(shared_.key(stage), &params_.key, barrier, rows, box, entries[box]);
       }
     }
     key_.advance();
   }
 
   /// Brings V of the tile whose K is in `key_stage`. Its boxes are still there: they are overwritten only by this warp.
-  __device__ __forceinline__ void load_value(const RowWork& row, int kv_head, uint32 key_stage) {
+  __device__ __forceinline__ void load_value(const KeyRows& rows, uint32 key_stage) {
     using Panels = typename Shared::ValuePanels;
     const uint32 stage = value_.stage, barrier = shared_.value_full(stage);
     ptx::barrier_wait(shared_.value_empty(stage), value_.parity);
@@ -154,25 +180,23 @@ class Producer {
       ptx::barrier_expect(barrier, Panels::kBytes);
 #pragma unroll
       for (int box = 0; box < Shared::kBoxes; ++box) {
-        load_box_rows<Panels>(shared_.value(stage), &params_.value, barrier, row, kv_head, box,
-                              shared_.boxes(key_stage)[box]);
+        load_box_rows<Panels>(shared_.value(stage), &params_.value, barrier, rows, box, shared_.boxes(key_stage)[box]);
       }
     }
     value_.advance();
   }
 
   template <class Panels>
-  __device__ __forceinline__ void load_box_rows(uint32 tile, const TensorMap* map, uint32 barrier, const RowWork& row,
-                                                int kv_head, int box, int entry) {
-    // A hole lies past every key: out of bounds, hence zeros.
+  __device__ __forceinline__ void load_box_rows(uint32 tile, const TensorMap* map, uint32 barrier, const KeyRows& rows,
+                                                int box, int entry) {
+    // A hole brings the last key and zeros after it: a box that is wholly out of bounds in a ragged map would fault.
     const uint32 first_key = static_cast<uint32>(entry & kNoBox) * Config::kBoxRows;
-    const int token = first_key < static_cast<uint32>(row.key_valid) ? static_cast<int>(first_key) : row.key_valid;
-    const int key_offset = params_.sequences.cu_key != nullptr ? row.key_token : 0;
+    const int token = first_key < static_cast<uint32>(rows.valid) ? static_cast<int>(first_key) : rows.valid - 1;
 #pragma unroll
     for (int panel = 0; panel < Panels::kCount; ++panel) {
       ptx::load_box(tile + panel * Panels::kPanelBytes + box * Config::kBoxRows * Panels::kRowBytes, map, barrier,
-                    panel * Panels::kPanelColumns, kRaggedTokens - row.key_valid + token, kv_head,
-                    key_offset + row.key_valid, row.batch_coordinate, ptx::L2Policy::kEvictLast);
+                    panel * Panels::kPanelColumns, kRaggedTokens - rows.valid + token, rows.kv_head, rows.ragged_base,
+                    rows.batch_coordinate, ptx::L2Policy::kEvictLast);
     }
   }
 
@@ -186,7 +210,10 @@ class Producer {
   StageCursor<Config::kStages> key_;
   StageCursor<Config::kStages> value_;
   StageCursor<Shared::kRowSlots> row_;
-  uint32 query_parity_ = 1;
+  StageCursor<Config::kQueryStages> query_;
+  bool owed_ = false;
+  uint32 owed_stage_ = 0;
+  KeyRows owed_rows_{};
 };
 
 }  // namespace harrier

@@ -16,7 +16,13 @@ __device__ __forceinline__ WorkItem work_item(const ForwardParams& params, int i
   const int heads = smaller(params.heads_per_group, all_heads - first_head);
   const int place = index - group * group_items;
   const int head = first_head + place % heads;
-  return {params.query_tiles - 1 - place / heads, head % params.heads, head / params.heads, 0, 0x7fffffff, -1};
+  const int tile = place / heads;
+  return {params.last_rows_first != 0 ? params.query_tiles - 1 - tile : tile,
+          head % params.heads,
+          head / params.heads,
+          0,
+          0x7fffffff,
+          -1};
 }
 
 /// Asks for the next item; the answer may be used much later, which hides the counter's latency.
