@@ -126,27 +126,17 @@ Mask negated(const Mask& mask) {
   return ~mask;
 }
 
-/// ~a & ~b & c = ~(a | b) & c, and the same with & and | exchanged, where that has fewer nodes.
+/// ~a & ~b = ~(a | b), and the same with & and | exchanged. Only where all operands are negations: another beside them
+/// would make the tree deeper.
 template <typename Operator, typename Dual>
 MaybeMask gather_negations(const std::vector<Mask>& operands) {
-  std::vector<Mask> negations;
-  std::vector<Mask> others;
+  std::vector<Mask> negated_operands;
   for (const Mask& operand : operands) {
-    if (const auto* negation = as<Not>(operand)) {
-      if (const auto* dual = as<Dual>(*negation->operand)) {
-        negations.insert(negations.end(), dual->operands.begin(), dual->operands.end());
-      } else {
-        negations.push_back(*negation->operand);
-      }
-    } else {
-      others.push_back(operand);
-    }
+    const auto* negation = as<Not>(operand);
+    if (negation == nullptr) return {};
+    negated_operands.push_back(*negation->operand);
   }
-  if (negations.empty()) return {};
-  others.push_back(~joined<Dual>(std::move(negations)));
-  Mask gathered = joined<Operator>(std::move(others));
-  if (node_count(gathered) >= node_count(Mask{Operator{operands}})) return {};
-  return gathered;
+  return ~joined<Dual>(std::move(negated_operands));
 }
 
 /// ~(~a | b) = a & ~b, and the same with & and | exchanged, where that has fewer nodes.
@@ -159,21 +149,6 @@ MaybeMask spread_negation(const Not& negation) {
   Mask spread = joined<Dual>(std::move(operands));
   if (node_count(spread) >= node_count(Mask{negation})) return {};
   return spread;
-}
-
-bool is_empty_band(int64_t left, int64_t right) { return right < 0 ? left < -right : left < 0 && right < -left; }
-
-/// [-left, right] of both, where together they have no gap.
-MaybeMask unite_windows(const Window& a, const Window& b) {
-  const auto touches = [](const Window& low, const Window& high) {
-    // The first key after `low` is low.right + 1, the first of `high` is -high.left.
-    return low.right == kUnbounded || high.left == kUnbounded || -high.left <= low.right + 1;
-  };
-  if (is_empty_band(a.left, a.right) || is_empty_band(b.left, b.right)) return {};
-  const Window& low = a.left >= b.left ? a : b;
-  const Window& high = a.left >= b.left ? b : a;
-  if (!touches(low, high)) return {};
-  return window(low.left, std::max(a.right, b.right));
 }
 
 std::vector<MaskRule> structure_rules() {
@@ -244,15 +219,9 @@ std::vector<MaskRule> atom_rules() {
                         const bool unbounded = atom.left == kUnbounded && atom.right == kUnbounded;
                         return unbounded ? MaybeMask(all()) : std::nullopt;
                       }),
-      on_atom<Window>(
-          "window(left, right) = none where right < -left",
-          [](const Window& atom) { return is_empty_band(atom.left, atom.right) ? MaybeMask(none()) : std::nullopt; }),
       on_atom<Dilated>(
           "dilated(left, right, 1) = window(left, right)",
           [](const Dilated& atom) { return atom.step == 1 ? MaybeMask(window(atom.left, atom.right)) : std::nullopt; }),
-      on_atom<Dilated>(
-          "dilated(left, right, step) = none where right < -left",
-          [](const Dilated& atom) { return is_empty_band(atom.left, atom.right) ? MaybeMask(none()) : std::nullopt; }),
       on_atom<Sink>("sink(0) = none",
                     [](const Sink& atom) { return atom.count == 0 ? MaybeMask(none()) : std::nullopt; }),
       on_atom<Global>(
@@ -281,12 +250,12 @@ std::vector<MaskRule> atom_pair_rules() {
                       if (first == nullptr || second == nullptr) return {};
                       return window(std::min(first->left, second->left), std::min(first->right, second->right));
                     }),
-      on_pairs<Or>("window | window = window of the larger sides, where they touch",
+      on_pairs<Or>("window | window = window of the larger sides",
                    [](const Mask& a, const Mask& b) -> MaybeMask {
                      const auto* first = as<Window>(a);
                      const auto* second = as<Window>(b);
                      if (first == nullptr || second == nullptr) return {};
-                     return unite_windows(*first, *second);
+                     return window(std::max(first->left, second->left), std::max(first->right, second->right));
                    }),
       on_pairs<And>("dilated & window = dilated of the smaller sides",
                     [](const Mask& a, const Mask& b) -> MaybeMask {
