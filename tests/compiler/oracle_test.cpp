@@ -168,7 +168,7 @@ Pattern gradient_pattern(int choice) {
 TEST(Oracle, GradientsAgreeWithCentralDifferences) {
   for (int choice = 0; choice <= 5; ++choice) {
     SCOPED_TRACE("pattern " + std::to_string(choice));
-    std::mt19937_64 random(17 + static_cast<uint64_t>(choice));
+    std::mt19937_64 random(100 + static_cast<uint64_t>(choice));
     const Pattern pattern = gradient_pattern(choice);
     const Shape shape{.heads = 4, .kv_heads = 2, .head_dim = 3, .value_dim = 2};
     const Geometry geometry = random_geometry(random, 3, 7, true);
