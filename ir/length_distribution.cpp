@@ -71,7 +71,7 @@ int64_t quantile_of(const LognormalLength& lognormal, double p) {
 /// Bins by rising length, each with the weight of all bins up to it.
 std::vector<HistogramBin> accumulate(const HistogramLength& histogram) {
   std::vector<HistogramBin> bins = histogram.bins;
-  std::ranges::stable_sort(bins, {}, &HistogramBin::length);
+  std::ranges::sort(bins, {}, &HistogramBin::length);
   double total = 0;
   for (HistogramBin& bin : bins) bin.weight = total += bin.weight;
   return bins;
