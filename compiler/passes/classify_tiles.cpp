@@ -48,6 +48,7 @@ class RowWriter {
       const int64_t begin = std::max(interval.begin, zone.begin);
       const int64_t end = std::min(interval.end, zone.end);
       if (begin >= end) continue;
+      if (interval.high == kCountOverflow) refuse_overflow(begin, end);
       const int64_t first = std::max(keys_.floor(begin), zone.begin);
       const int64_t last = std::min(keys_.ceil(end), zone.end);
       if (interval.low != interval.high) {
@@ -67,13 +68,14 @@ class RowWriter {
   }
 
  private:
+  [[noreturn]] void refuse_overflow(int64_t begin, int64_t end) const {
+    throw InvalidInput(fmt::format(
+        "keys {} to {} may count {} times or more for query {} of batch row {}, the limit is {}: & multiplies the "
+        "counts of block tables; use smaller ones",
+        begin, end - 1, kCountOverflow, row_.q_begin, row_.batch, kCountOverflow - 1));
+  }
+
   void write_full(int64_t begin, int64_t end, int32_t count, const Zone& zone) {
-    if (count == kCountOverflow) {
-      throw InvalidInput(fmt::format(
-          "keys {} to {} count {} times or more for query {} of batch row {}: counts of block tables are multiplied by "
-          "&; use smaller ones",
-          begin, end - 1, kCountOverflow, row_.q_begin, row_.batch));
-    }
     append_run({.begin = begin,
                 .end = end,
                 .count = count,
@@ -113,12 +115,7 @@ class RowWriter {
           row_.q_begin / lists.size == (row_.q_end - 1) / lists.size && begin / lists.size == (end - 1) / lists.size,
           "a partial tile spans several blocks of a block table");
       const int32_t count = block_count(lists, row_.batch, row_.head, row_.q_begin, begin);
-      if (count > kLargestTileCount) {
-        throw InvalidInput(fmt::format(
-            "block table number {} lists key block {} of row block {} {} times, the limit is {} where other atoms cut "
-            "through the block: list it less often",
-            slot, begin / lists.size, row_.q_begin / lists.size, count, kLargestTileCount));
-      }
+      HARRIER_CHECK(count <= kLargestTileCount, "binding let a count pass that a key run cannot carry");
       packed |= static_cast<uint32_t>(count) << (8 * slot);
     }
     return packed;
