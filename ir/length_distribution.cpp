@@ -133,7 +133,8 @@ std::vector<int64_t> sample_lengths(const LengthDistribution& distribution, int6
 
 int64_t quantile(const LengthDistribution& distribution, double p) {
   verify(distribution);
-  if (!(p >= 0 && p <= 1)) refuse("the quantile of {} is asked for, expected a fraction in 0..1; 0.5 is the median", p);
+  const bool is_fraction = p >= 0 && p <= 1;
+  if (!is_fraction) refuse("the quantile of {} is asked for, expected a fraction in 0..1; 0.5 is the median", p);
   return quantile_function(distribution)(p);
 }
 
