@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "compiler/block_atoms.h"
 #include "compiler/passes/choose_plan.h"
 #include "compiler/passes/lower_pattern.h"
 #include "ir/error.h"
@@ -47,17 +48,6 @@ Pattern pattern_of(Mask mask) {
   Pattern pattern;
   pattern.mask = std::move(mask);
   return pattern;
-}
-
-/// The block atoms of a mask in slot order.
-void collect_tables(const Mask& mask, std::vector<Mask>& tables) {
-  const auto collect = [&](const std::vector<Mask>& operands) {
-    for (const Mask& operand : operands) collect_tables(operand, tables);
-  };
-  match(
-      mask.node, [&](const Blocks&) { tables.push_back(mask); }, [&](const BigBird&) { tables.push_back(mask); },
-      [&](const And& node) { collect(node.operands); }, [&](const Or& node) { collect(node.operands); },
-      [&](const Not& node) { collect_tables(*node.operand, tables); }, [](const auto&) {});
 }
 
 bool holds_where(const Mask& mask) {
@@ -176,10 +166,6 @@ void draw_ends(std::mt19937_64& random, Pattern& pattern) {
   if (chance(random, 0.4)) pattern.softmax = SoftmaxPrunedAsZero{};
 }
 
-bool has_bigbird(const std::vector<Mask>& tables) {
-  return std::ranges::any_of(tables, [](const Mask& table) { return std::holds_alternative<BigBird>(table.node); });
-}
-
 TEST(ClassifyTiles, AgreesWithBruteForceOnRandomPatterns) {
   for (uint64_t seed = 1; seed <= 2000; ++seed) {
     std::mt19937_64 random(seed);
@@ -190,7 +176,7 @@ TEST(ClassifyTiles, AgreesWithBruteForceOnRandomPatterns) {
     draw_ends(random, pattern);
     const auto [tile_q, tile_k] = draw_tiles(random, pattern.mask);
     SCOPED_TRACE(fmt::format("seed {}: {} tile {}x{}", seed, print(pattern.mask), tile_q, tile_k));
-    const Case c(pattern, random_geometry(random, 3, 40, has_bigbird(tables)), random);
+    const Case c(pattern, random_geometry(random, 3, 40, has_bigbird(pattern.mask)), random);
     expect_sound(c, c.classify(tile_q, tile_k), false);
     if (HasFailure()) return;
   }
@@ -206,7 +192,7 @@ TEST(ClassifyTiles, IsExactForEveryMaskWhenARowIsOneQuery) {
     draw_ends(random, pattern);
     const int64_t tile_k = holds_where(pattern.mask) ? 1 : draw_tiles(random, pattern.mask).second;
     SCOPED_TRACE(fmt::format("seed {}: {} tile 1x{}", seed + 1000, print(pattern.mask), tile_k));
-    const Case c(pattern, random_geometry(random, 2, 24, has_bigbird(tables)), random);
+    const Case c(pattern, random_geometry(random, 2, 24, has_bigbird(pattern.mask)), random);
     expect_sound(c, c.classify(1, tile_k), true);
     if (HasFailure()) return;
   }

@@ -2,12 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <map>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "compiler/block_atoms.h"
 #include "ir/match.h"
 #include "ir/text.h"
 #include "ir/verify.h"
@@ -37,14 +37,6 @@ Geometry all_small_grids(bool squares_only) {
     }
   }
   return geometry;
-}
-
-bool has_bigbird(const Mask& mask) {
-  const auto any = [](const std::vector<Mask>& operands) { return std::ranges::any_of(operands, has_bigbird); };
-  return match(
-      mask.node, [](const BigBird&) { return true; }, [&](const And& node) { return any(node.operands); },
-      [&](const Or& node) { return any(node.operands); }, [](const Not& node) { return has_bigbird(*node.operand); },
-      [](const auto&) { return false; });
 }
 
 /// Both masks count every pair of every small grid alike, `left`'s arrays bound to random contents.
