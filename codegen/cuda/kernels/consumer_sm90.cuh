@@ -139,8 +139,9 @@ class Consumer {
   __device__ __forceinline__ void start_scores(float (&scores)[kScores]) {
     using QueryPanels = typename Shared::QueryPanels;
     using KeyPanels = typename Shared::KeyPanels;
-    const uint32 query = shared_.query(query_.stage) + thread_.warpgroup * kWarpgroupRows * QueryPanels::kRowBytes;
-    const uint32 key = shared_.key(key_.stage);
+    const uint32 query =
+        QueryPanels::k_major(shared_.query(query_.stage) + thread_.warpgroup * kWarpgroupRows * QueryPanels::kRowBytes);
+    const uint32 key = KeyPanels::k_major(shared_.key(key_.stage));
     wgmma::hold(scores);
     wgmma::fence();
 #pragma unroll
@@ -148,8 +149,8 @@ class Consumer {
 #pragma unroll
       for (int i = 0; i < KeyPanels::kPanelColumns / 16; ++i) {
         wgmma::Product<Config::kTileK, Config::kBFloat16>::shared_shared(
-            scores, QueryPanels::k_major(query + panel * QueryPanels::kPanelBytes + 32 * i),
-            KeyPanels::k_major(key + panel * KeyPanels::kPanelBytes + 32 * i), panel + i > 0);
+            scores, QueryPanels::descriptor(query, panel * QueryPanels::kPanelBytes + 32 * i),
+            KeyPanels::descriptor(key, panel * KeyPanels::kPanelBytes + 32 * i), panel + i > 0);
       }
     }
     wgmma::commit();
@@ -158,7 +159,7 @@ class Consumer {
   /// O += P V
   __device__ __forceinline__ void start_output(float (&output)[kOutputs], uint32 (&probabilities)[kScores / 2]) {
     using Panels = typename Shared::ValuePanels;
-    const uint32 value = shared_.value(value_.stage);
+    const uint32 value = Panels::n_major(shared_.value(value_.stage));
     wgmma::hold(probabilities);
     wgmma::hold(output);
     wgmma::fence();
@@ -166,7 +167,7 @@ class Consumer {
     for (int i = 0; i < Config::kTileK / 16; ++i) {
       wgmma::Product<Config::kValueDim, Config::kBFloat16>::register_shared(
           output, probabilities[4 * i], probabilities[4 * i + 1], probabilities[4 * i + 2], probabilities[4 * i + 3],
-          Panels::n_major(value + i * 16 * Panels::kRowBytes));
+          Panels::descriptor(value, i * 16 * Panels::kRowBytes));
     }
     wgmma::commit();
   }

@@ -19,6 +19,7 @@ struct TileCounts {
 template <class Config, class Mask>
 class ClosedFormKeys {
  public:
+  ClosedFormKeys() = default;
   __device__ __forceinline__ ClosedFormKeys(const Position& at, const KeyLists&, int, int query_begin, int query_end,
                                             int lane)
       : lane_(lane) {
@@ -121,6 +122,7 @@ class ClosedFormKeys {
 template <class Config, class Mask>
 class ListedKeys {
  public:
+  ListedKeys() = default;
   __device__ __forceinline__ ListedKeys(const Position& at, const KeyLists& lists, int query_tile, int, int, int lane)
       : entries_(lists.entries), lane_(lane) {
     const int row = at.batch * lists.rows_per_batch + at.head * lists.rows_per_head + query_tile;

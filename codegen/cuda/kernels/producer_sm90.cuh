@@ -7,7 +7,7 @@
 
 namespace harrier {
 
-/// The row that `item` names: where its sequence lies and which of its queries it covers. Counts of tiles are not set.
+/// The row that `item` names: where its sequence lies and which of its queries it covers. No tiles yet.
 template <class Config>
 __device__ __forceinline__ RowWork describe_row(const ForwardParams& params, const WorkItem& item) {
   const SequenceTable& sequences = params.sequences;
@@ -16,6 +16,8 @@ __device__ __forceinline__ RowWork describe_row(const ForwardParams& params, con
   row.batch = item.batch;
   row.query_begin = item.query_tile * Config::kTileQ;
   row.split_slot = item.split_slot;
+  row.partial_tiles = 0;
+  row.full_tiles = 0;
   if (sequences.cu_query != nullptr) {
     row.query_token = sequences.cu_query[item.batch];
     row.key_token = sequences.cu_key[item.batch];
@@ -47,12 +49,28 @@ class Producer {
   }
 
   __device__ __forceinline__ void run() {
-    int index = static_cast<int>(blockIdx.x);
-    while (index < params_.work_count) {
-      int next_index = lane_ == 0 ? draw_next(params_) : 0;
-      produce(work_item(params_, index));
-      index = ptx::broadcast(next_index, 0);
-    }
+    drawn_ = static_cast<int>(blockIdx.x);
+    Next next = Next::kStart;
+    do {
+      KeySource<Config, Mask> keys;
+      int tiles = 0;
+      if (next == Next::kReady) {
+        tiles = begin_row(keys);
+      } else if (next == Next::kEmpty) {
+        load_owed_value();  // consumers finish what they have before they skip an empty row
+        publish(describe_row<Config>(params_, item_));
+      }
+      // V trails K by one tile, across rows too: K of the next tile is wanted before V of this one.
+      const int look_ahead_tile = smaller(kLookAheadTile, tiles);
+      for (int tile = 1; tile < look_ahead_tile; ++tile) load_tile(keys);
+      next = look_ahead();
+      for (int tile = larger(look_ahead_tile, 1); tile < tiles; ++tile) load_tile(keys);
+      if (tiles > 0) {
+        owed_ = true;
+        owed_rows_ = rows_;
+        owed_stage_ = key_stage_before();
+      }
+    } while (next != Next::kNone);
     load_owed_value();
     RowWork end{};
     end.partial_tiles = -1;
@@ -61,6 +79,14 @@ class Producer {
   }
 
  private:
+  /// What look_ahead found.
+  enum class Next {
+    kStart,  // nothing yet
+    kNone,   // no more rows
+    kEmpty,  // a row without keys, not published yet
+    kReady,  // a row with keys, published
+  };
+
   /// Where the keys of a row lie in the tensors.
   struct KeyRows {
     int kv_head;
@@ -69,38 +95,54 @@ class Producer {
     int batch_coordinate;
   };
 
-  __device__ __forceinline__ void produce(const WorkItem& item) {
-    RowWork row = describe_row<Config>(params_, item);
+  /// Before this tile of a row, or after its last, the next row is looked up and its Q loaded: late enough for the Q of
+  /// the row before to be free, early enough for the copy to arrive in time.
+  static constexpr int kLookAheadTile = 4;
+
+  /// Takes the next item into item_. A row with keys is published and its Q is on the way when this returns.
+  __device__ __forceinline__ Next look_ahead() {
+    const int index = ptx::broadcast(drawn_, 0);
+    if (index >= params_.work_count) return Next::kNone;
+    if (lane_ == 0) drawn_ = draw_next(params_);
+    item_ = work_item(params_, index);
+    RowWork row = describe_row<Config>(params_, item_);
+    if (row.query_begin >= row.query_valid) return Next::kEmpty;
+    const TileCounts counts = keys_of(row).count();
+    const int limit = smaller(item_.tile_limit, counts.partial + counts.full);
+    row.partial_tiles = larger(smaller(counts.partial, limit) - item_.first_tile, 0);
+    row.full_tiles = larger(limit - item_.first_tile, 0) - row.partial_tiles;
+    if (row.partial_tiles + row.full_tiles == 0) return Next::kEmpty;
+    publish(row);
+    if constexpr (Config::kQueryStages > 1) load_query(row);
+    return Next::kReady;
+  }
+
+  template <class Row>
+  __device__ __forceinline__ KeySource<Config, Mask> keys_of(const Row& row) const {
     const Position at{params_.arguments, row.batch,       row.head,      row.query_length,
                       row.key_length,    row.query_token, row.key_token, row.key_valid};
     const int query_end = smaller(row.query_begin + Config::kTileQ, row.query_valid);
-    KeySource<Config, Mask> keys(at, params_.lists, item.query_tile, row.query_begin, query_end, lane_);
-    const TileCounts counts = row.query_begin < row.query_valid ? keys.count() : TileCounts{0, 0};
-    const int first = item.first_tile;
-    const int limit = smaller(item.tile_limit, counts.partial + counts.full);
-    row.partial_tiles = larger(smaller(counts.partial, limit) - first, 0);
-    row.full_tiles = larger(limit - first, 0) - row.partial_tiles;
-    const int tiles = row.partial_tiles + row.full_tiles;
-    // Consumers finish what they have before they skip an empty row.
-    if (tiles == 0) load_owed_value();
-    publish(row);
-    if (tiles == 0) return;
+    return KeySource<Config, Mask>(at, params_.lists, row.query_begin / Config::kTileQ, row.query_begin, query_end,
+                                   lane_);
+  }
 
-    // V trails K by one tile, across rows too: K of the next tile is wanted before V of this one.
-    const KeyRows rows{row.head / params_.heads_per_kv_head, row.key_valid,
-                       row.key_valid + (params_.sequences.cu_key != nullptr ? row.key_token : 0), row.batch_coordinate};
-    keys.start(first);
-    load_key(rows, keys);
+  /// Makes the row that look_ahead has just published the current one and brings its first K. Returns its tiles.
+  __device__ __forceinline__ int begin_row(KeySource<Config, Mask>& keys) {
+    const volatile RowWork& row = *shared_.row(row_.stage == 0 ? Shared::kRowSlots - 1 : row_.stage - 1);
+    rows_ = {row.head / params_.heads_per_kv_head, row.key_valid,
+             row.key_valid + (params_.sequences.cu_key != nullptr ? row.key_token : 0), row.batch_coordinate};
+    keys = keys_of(row);
+    keys.start(item_.first_tile);
+    load_key(rows_, keys);
     load_owed_value();
-    load_query(row);
-    for (int tile = 1; tile < tiles; ++tile) {
-      const uint32 previous = key_stage_before();
-      load_key(rows, keys);
-      load_value(rows, previous);
-    }
-    owed_ = true;
-    owed_rows_ = rows;
-    owed_stage_ = key_stage_before();
+    if constexpr (Config::kQueryStages == 1) load_query(row);  // frees up only after V of the row before
+    return row.partial_tiles + row.full_tiles;
+  }
+
+  __device__ __forceinline__ void load_tile(KeySource<Config, Mask>& keys) {
+    const uint32 previous = key_stage_before();
+    load_key(rows_, keys);
+    load_value(rows_, previous);
   }
 
   /// V of the last tile of the row before.
@@ -135,7 +177,8 @@ class Producer {
     row_.advance();
   }
 
-  __device__ __forceinline__ void load_query(const RowWork& row) {
+  template <class Row>
+  __device__ __forceinline__ void load_query(const Row& row) {
     using Panels = typename Shared::QueryPanels;
     const uint32 stage = query_.stage, barrier = shared_.query_full(stage);
     ptx::barrier_wait(shared_.query_empty(stage), query_.parity);
@@ -211,6 +254,9 @@ class Producer {
   StageCursor<Config::kStages> value_;
   StageCursor<Shared::kRowSlots> row_;
   StageCursor<Config::kQueryStages> query_;
+  WorkItem item_{};
+  KeyRows rows_{};  // of the current row
+  int drawn_ = 0;   // lane 0: index of the item to take next
   bool owed_ = false;
   uint32 owed_stage_ = 0;
   KeyRows owed_rows_{};

@@ -23,14 +23,19 @@ struct Panels {
   static constexpr uint64 kSwizzleMode = kPanelColumns == 64 ? 1 : 2;
   static constexpr uint64 kEightRows = (8 * kRowBytes) >> 4;
 
+  /// Descriptors differ only in their low words, so walking a tile is adding to one 32-bit number: steps of bytes / 16.
+  static constexpr uint64 kHighWord = (kEightRows << 32) | (kSwizzleMode << 62);
+
   /// Rows are m or n, columns are k: Q and K in Q K^T.
-  static __device__ __forceinline__ uint64 k_major(uint32 address) {
-    return ((address & 0x3ffffu) >> 4) | (uint64{1} << 16) | (kEightRows << 32) | (kSwizzleMode << 62);
-  }
+  static __device__ __forceinline__ uint32 k_major(uint32 address) { return ((address & 0x3ffffu) >> 4) | (1u << 16); }
 
   /// Rows are k, columns are n: V in P V.
-  static __device__ __forceinline__ uint64 n_major(uint32 address) {
-    return ((address & 0x3ffffu) >> 4) | (uint64{kPanelBytes >> 4} << 16) | (kEightRows << 32) | (kSwizzleMode << 62);
+  static __device__ __forceinline__ uint32 n_major(uint32 address) {
+    return ((address & 0x3ffffu) >> 4) | (uint32{kPanelBytes >> 4} << 16);
+  }
+
+  static __device__ __forceinline__ uint64 descriptor(uint32 low_word, uint32 byte_offset) {
+    return kHighWord | (low_word + (byte_offset >> 4));
   }
 
   /// The byte of a 16-byte chunk of a row inside a panel.
