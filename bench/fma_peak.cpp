@@ -19,7 +19,7 @@ constexpr int kChains = 12;
 constexpr int64_t kStepsPerRound = 10'000'000;
 constexpr int kRounds = 8;
 
-using Round = float (*)(float multiplier, float addend);
+using RunRound = float (*)(float multiplier, float addend);
 
 #if defined(__x86_64__)
 #define HARRIER_VECTOR_REGISTER "+v"
@@ -34,6 +34,7 @@ using Round = float (*)(float multiplier, float addend);
 
 // A macro, because a function takes its instruction set from its own attribute and not from its caller's: a shared
 // template would be compiled for the baseline. Named chains, because an array of them ends up in memory.
+// NOLINTBEGIN(bugprone-macro-parentheses): a type in parentheses is an expression.
 #define HARRIER_FMA_ROUND(NAME, VECTOR, ATTRIBUTE)                                                           \
   ATTRIBUTE float NAME(float multiplier, float addend) {                                                     \
     const VECTOR m = multiplier - VECTOR{};                                                                  \
@@ -58,6 +59,7 @@ using Round = float (*)(float multiplier, float addend);
     const VECTOR sum = c0 + c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9 + c10 + c11;                          \
     return sum[0];                                                                                           \
   }
+// NOLINTEND(bugprone-macro-parentheses)
 
 #if defined(__x86_64__)
 HARRIER_FMA_ROUND(round_avx512, Vector16, __attribute__((target("avx512f"))))
@@ -68,7 +70,7 @@ HARRIER_FMA_ROUND(round_baseline, Vector4, )
 #endif
 
 struct Kind {
-  Round round;
+  RunRound run;
   int lanes;
 };
 
@@ -85,17 +87,21 @@ Kind widest() {
 }  // namespace
 
 FmaPeak measure_fma_peak(int threads) {
+  using TimePoint = std::chrono::steady_clock::time_point;
+  struct Round {
+    std::vector<TimePoint> starts;
+    std::vector<TimePoint> ends;
+  };
   const Kind kind = widest();
-  std::vector<std::chrono::steady_clock::time_point> starts(kRounds * threads);
-  std::vector<std::chrono::steady_clock::time_point> ends(kRounds * threads);
+  std::vector<Round> rounds(kRounds, {std::vector<TimePoint>(threads), std::vector<TimePoint>(threads)});
   std::vector<float> sums(threads);
   std::barrier gate(threads);
   const auto work = [&](int thread) {
-    for (int round = 0; round < kRounds; ++round) {
+    for (Round& round : rounds) {
       gate.arrive_and_wait();
-      starts[round * threads + thread] = std::chrono::steady_clock::now();
-      sums[thread] += kind.round(0.999999F, 1e-6F);
-      ends[round * threads + thread] = std::chrono::steady_clock::now();
+      round.starts[thread] = std::chrono::steady_clock::now();
+      sums[thread] += kind.run(0.999999F, 1e-6F);
+      round.ends[thread] = std::chrono::steady_clock::now();
     }
   };
   std::vector<std::jthread> pool;
@@ -104,11 +110,8 @@ FmaPeak measure_fma_peak(int threads) {
   pool.clear();
 
   double best_seconds = 1e9;
-  for (int round = 0; round < kRounds; ++round) {
-    const auto* const first = &starts[round * threads];
-    const auto* const last = &ends[round * threads];
-    const std::chrono::duration<double> spent =
-        *std::max_element(last, last + threads) - *std::min_element(first, first + threads);
+  for (const Round& round : rounds) {
+    const std::chrono::duration<double> spent = std::ranges::max(round.ends) - std::ranges::min(round.starts);
     best_seconds = std::min(best_seconds, spent.count());
   }
   const double flops = 2.0 * kind.lanes * kChains * kStepsPerRound * threads;
