@@ -21,6 +21,7 @@ CompiledKernel prepare(const Workload& workload, const CompileOptions& options) 
   CompiledKernel kernel;
   kernel.threads = options.threads;
   kernel.compilation.workload = workload;
+  for (const ArrayUse& use : array_uses(workload.pattern)) kernel.compilation.array_names.push_back(use.name);
   kernel.compilation.target = options.target.triple.empty() ? host_target() : options.target;
   PassObserver observer = options.observer;
   observer.times = &kernel.compile_times;

@@ -2,6 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <set>
+
 #include "compiler/passes/choose_plan.h"
 #include "compiler/passes/lower_pattern.h"
 #include "compiler/passes/simplify.h"
@@ -48,8 +51,13 @@ std::string print_lower_pattern(const Compilation& state) { return print(state.l
 
 void run_bind(LaunchState& state) {
   const Compilation& compilation = *state.compilation;
-  state.bound = bind(compilation.workload.pattern, compilation.workload.shape, compilation.lowered, *state.geometry,
-                     *state.bindings);
+  const Pattern& pattern = compilation.workload.pattern;
+  // An array that simplifying made needless may be bound all the same; a name that was never in the pattern may not.
+  std::set<std::string> needless(compilation.array_names.begin(), compilation.array_names.end());
+  for (const ArrayUse& use : array_uses(pattern)) needless.erase(use.name);
+  Bindings bindings = *state.bindings;
+  for (const std::string& name : needless) bindings.erase(name);
+  state.bound = harrier::bind(pattern, compilation.workload.shape, compilation.lowered, *state.geometry, bindings);
 }
 
 void verify_bind(const LaunchState& state) {

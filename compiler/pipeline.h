@@ -16,7 +16,8 @@ namespace harrier {
 
 /// State of the compile pipeline.
 struct Compilation {
-  Workload workload;  // verified; simplified by the first pass
+  Workload workload;                     // verified; simplified by the first pass
+  std::vector<std::string> array_names;  // of the pattern as written: simplifying may drop some
   CpuTarget target;
   CpuPlan plan;
   LoweredPattern lowered;

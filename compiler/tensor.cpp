@@ -38,6 +38,7 @@ void check_shape(std::string_view name, const TensorView& tensor, const std::vec
 bool is_injective(const std::vector<int64_t>& shape, const std::vector<int64_t>& strides) {
   std::vector<std::pair<int64_t, int64_t>> steps;  // (stride, dimension)
   for (size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] == 0) return true;
     if (shape[i] > 1) steps.emplace_back(strides[i], shape[i]);
   }
   std::ranges::sort(steps);
@@ -49,13 +50,15 @@ bool is_injective(const std::vector<int64_t>& shape, const std::vector<int64_t>&
   return true;
 }
 
-void check_strides(std::string_view name, const TensorView& tensor, Access access) {
+/// `has_dims`: the last dimension is the head dim, which kernels read as vectors; that of lse is a dimension like any
+/// other.
+void check_strides(std::string_view name, const TensorView& tensor, Access access, bool has_dims) {
   if (tensor.strides.empty()) return;
   if (tensor.strides.size() != tensor.shape.size()) {
     throw InvalidInput(fmt::format("{} has {} strides for {} dimensions; give one for each, or none when dense", name,
                                    tensor.strides.size(), tensor.shape.size()));
   }
-  const bool is_contiguous = tensor.shape.back() <= 1 || tensor.strides.back() == 1;
+  const bool is_contiguous = !has_dims || tensor.shape.back() <= 1 || tensor.strides.back() == 1;
   if (!is_contiguous) {
     throw InvalidInput(fmt::format("{} has stride {} in its last dimension, expected 1; make it contiguous there", name,
                                    tensor.strides.back()));
@@ -89,7 +92,7 @@ void check_tensor(std::string_view name, const TensorView& tensor, DataType dtyp
   if (count > kMaxBytes / bytes_of(dtype)) {
     throw InvalidInput(fmt::format("{} of shape {} passes 2^62 bytes; use a smaller one", name, print(tensor.shape)));
   }
-  check_strides(name, tensor, access);
+  check_strides(name, tensor, access, layout.ends_with("dim]"));
   if (count > 0 && tensor.data == nullptr) {
     throw InvalidInput(fmt::format("{} has shape {} but no data; give it memory", name, print(tensor.shape)));
   }

@@ -18,8 +18,8 @@ Values multiply_accumulate(KernelBuilder& builder, std::span<llvm::Value* const>
   return next;
 }
 
-}  // namespace
-
+/// A register block of S^T: one accumulator for each of `key_rows` (i64) and each vector of the group, those of one key
+/// together.
 Values emit_score_block(RowEmitter& emitter, const Rows& keys, const Values& key_rows, llvm::Value* group_lane) {
   KernelBuilder& builder = emitter.builder;
   llvm::IRBuilder<>& ir = builder.ir;
@@ -50,6 +50,34 @@ Values emit_score_block(RowEmitter& emitter, const Rows& keys, const Values& key
         return sums;
       },
       "dim");
+}
+
+}  // namespace
+
+void emit_scores(RowEmitter& emitter, const Rows& keys, llvm::Value* key_count, llvm::Value* group_lane) {
+  KernelBuilder& builder = emitter.builder;
+  llvm::IRBuilder<>& ir = builder.ir;
+  const int block = emitter.source.plan.key_block;
+  llvm::Value* scores = builder.at(emitter.scratch_at(emitter.layout.scores), group_lane, builder.f32);
+  llvm::Value* last_key = ir.CreateSub(key_count, builder.int64(1));
+  builder.loop(
+      builder.int64(0), key_count, block, {},
+      [&](llvm::Value* first_key, std::span<llvm::Value* const>) {
+        // A block that reaches past the last key computes that key again: its extra rows are never read.
+        Values key_rows;
+        for (int i = 0; i < block; ++i) {
+          key_rows.push_back(builder.smaller_int(ir.CreateAdd(first_key, builder.int64(i)), last_key));
+        }
+        const Values sums = emit_score_block(emitter, keys, key_rows, group_lane);
+        for (int i = 0; i < block; ++i) {
+          const auto first = sums.begin() + static_cast<int64_t>(i) * emitter.group_vectors();
+          llvm::Value* row =
+              ir.CreateMul(ir.CreateAdd(first_key, builder.int64(i)), builder.int64(emitter.layout.row_lanes));
+          emitter.store_group(Values(first, first + emitter.group_vectors()), scores, row);
+        }
+        return Values{};
+      },
+      "score_block");
 }
 
 void emit_output_update(RowEmitter& emitter, const Rows& values, llvm::Value* key_count, llvm::Value* group_lane,

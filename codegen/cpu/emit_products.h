@@ -5,9 +5,9 @@
 
 namespace harrier {
 
-/// S^T block = K Q^T: for rows `key_rows` (i64) of `keys` (fp32) and the group's queries. Gives one accumulator for
-/// each key and vector of the group, those of one key together.
-Values emit_score_block(RowEmitter& emitter, const Rows& keys, const Values& key_rows, llvm::Value* group_lane);
+/// S^T = K Q^T for `key_count` (i64) keys of `keys` (fp32 rows) and the group's queries, into the scratch's scores.
+/// Rows of the scores up to the next whole register block may be overwritten too.
+void emit_scores(RowEmitter& emitter, const Rows& keys, llvm::Value* key_count, llvm::Value* group_lane);
 
 /// O^T = O^T * rescale + V^T P^T over `key_count` (i64) keys of `values` (fp32 rows); P^T is in the scratch's scores,
 /// `rescale` a vector for each of the group's.

@@ -65,7 +65,7 @@ Rows widened_rows(RowEmitter& emitter, const Rows& rows, llvm::Value* first_key,
   return wide;
 }
 
-/// Computes and stores the scores of one tile for one group.
+/// Turns the raw products of one tile into scores: the pattern's score steps, what the run adds, the mask.
 class TileScores {
  public:
   TileScores(RowEmitter& emitter, const RunValues& run, llvm::Value* group_lane, bool partial)
@@ -80,86 +80,61 @@ class TileScores {
         expressions_(builder_, lowered_, emitter.row) {
     if (partial) expressions_.hoist(*lowered_.visible, positions_);
     if (!folded_scale_) expressions_.hoist(lowered_.score, positions_);
-    if (lowered_.additive_padding || (lowered_.counted && !partial)) {
-      llvm::IRBuilder<>& ir = builder_.ir;
-      run_add_ = ir.CreateFMul(run.score_add, builder_.float32(kLog2E));
-      if (lowered_.counted && !partial) {
-        run_add_ = ir.CreateFAdd(run_add_, emit_log2(builder_, ir.CreateSIToFP(run.count, builder_.f32)));
-      }
-      run_add_ = builder_.splat(run_add_);
-    }
+    const bool counted_whole = lowered_.counted && !partial;
+    if (!lowered_.additive_padding && !counted_whole) return;
+    llvm::IRBuilder<>& ir = builder_.ir;
+    llvm::Value* added = ir.CreateFMul(run.score_add, builder_.float32(kLog2E));
+    if (counted_whole) added = ir.CreateFAdd(added, emit_log2(builder_, ir.CreateSIToFP(run.count, builder_.f32)));
+    run_add_ = builder_.splat(added);
   }
 
-  /// Scores of keys [tile_begin, tile_begin + key_count) to the scratch; `keys` holds the tile's rows. Gives the
-  /// largest score of each query, and under pruned_as_zero the number of keys shown to it.
-  Values emit(const Rows& keys, llvm::Value* tile_begin, llvm::Value* key_count) {
-    Values carried(static_cast<size_t>(emitter_.group_vectors()), builder_.minus_infinity());
-    if (counts_visible()) carried.resize(2 * carried.size(), builder_.splat_float(0.0));
-    const int block = emitter_.source.plan.key_block;
+  /// Works on the scratch's scores of keys [tile_begin, tile_begin + key_count). Gives the largest score of each query,
+  /// and under pruned_as_zero the number of keys shown to it.
+  Values emit(llvm::Value* tile_begin, llvm::Value* key_count) {
+    llvm::IRBuilder<>& ir = builder_.ir;
+    const auto vectors = static_cast<size_t>(emitter_.group_vectors());
+    const bool rewrites = partial_ || !folded_scale_ || run_add_ != nullptr;
+    llvm::Value* scores = builder_.at(emitter_.scratch_at(emitter_.layout.scores), group_lane_, builder_.f32);
+    Values start(vectors, builder_.minus_infinity());
+    if (counts_visible()) start.resize(2 * vectors, builder_.splat_float(0.0));
     return builder_.loop(
-        builder_.int64(0), key_count, block, carried,
-        [&](llvm::Value* first_key, std::span<llvm::Value* const> state) {
-          return emit_block(keys, tile_begin, first_key, key_count, state);
+        builder_.int64(0), key_count, 1, start,
+        [&](llvm::Value* row_in_tile, std::span<llvm::Value* const> state) {
+          llvm::Value* row = ir.CreateMul(row_in_tile, builder_.int64(emitter_.layout.row_lanes));
+          llvm::Value* key = ir.CreateTrunc(ir.CreateAdd(tile_begin, row_in_tile), builder_.i32);
+          Values values = emitter_.load_group(scores, row);
+          Values next(state.begin(), state.end());
+          for (size_t v = 0; v < vectors; ++v) {
+            values[v] = finished_score(values[v], key, static_cast<int>(v));
+            llvm::Value* visible_now = builder_.splat_float(1.0);
+            if (partial_) {
+              const TypedValue multiplicity = visible(key, static_cast<int>(v));
+              llvm::Value* shown = builder_.splat(expressions_.as_bool(multiplicity));
+              values[v] = masked_score(values[v], multiplicity, shown);
+              visible_now = ir.CreateUIToFP(shown, builder_.f32_vector);
+            }
+            next[v] = builder_.larger(values[v], next[v]);
+            if (counts_visible()) next[vectors + v] = ir.CreateFAdd(next[vectors + v], visible_now);
+          }
+          if (rewrites) emitter_.store_group(values, scores, row);
+          return next;
         },
-        "score_block");
+        "score_key");
   }
 
   bool counts_visible() const { return lowered_.softmax == SoftmaxKind::kPrunedAsZero; }
 
-  /// Whether each query of the vector sees the key (i1 vector), or how often (i32 vector) where the pattern counts.
-  TypedValue visible(llvm::Value* key, int vector) {
-    const PairValues pair{.query = positions_[vector], .key = key, .table_counts = run_.table_counts};
-    return expressions_.emit(*lowered_.visible, pair, vector);
-  }
-
+  /// 1 for each query of the vector that sees the key, else 0.
   llvm::Value* visible_as_float(llvm::Value* key, int vector) {
     llvm::Value* shown = builder_.splat(expressions_.as_bool(visible(key, vector)));
     return builder_.ir.CreateUIToFP(shown, builder_.f32_vector);
   }
 
  private:
-  /// A register block of keys from `first_key` on. The last block of a tile may reach past its end: it computes the
-  /// last key again, which changes no maximum, and the rows it writes past the end are never read.
-  Values emit_block(const Rows& keys, llvm::Value* tile_begin, llvm::Value* first_key, llvm::Value* key_count,
-                    std::span<llvm::Value* const> state) {
-    llvm::IRBuilder<>& ir = builder_.ir;
-    const auto vectors = static_cast<size_t>(emitter_.group_vectors());
-    const auto block = static_cast<size_t>(emitter_.source.plan.key_block);
-    llvm::Value* last_key = ir.CreateSub(key_count, builder_.int64(1));
-    Values score_rows;
-    Values key_rows;
-    for (size_t i = 0; i < block; ++i) {
-      score_rows.push_back(ir.CreateAdd(first_key, builder_.int64(static_cast<int64_t>(i))));
-      key_rows.push_back(builder_.smaller_int(score_rows[i], last_key));
-    }
-    Values next(state.begin(), state.end());
-    const Values sums = emit_score_block(emitter_, keys, key_rows, group_lane_);
-    for (size_t i = 0; i < block; ++i) {
-      llvm::Value* key = ir.CreateTrunc(ir.CreateAdd(tile_begin, key_rows[i]), builder_.i32);
-      llvm::Value* in_tile = ir.CreateICmpSLT(score_rows[i], key_count);
-      Values scores;
-      for (size_t v = 0; v < vectors; ++v) {
-        llvm::Value* score = finished_score(sums[i * vectors + v], key, static_cast<int>(v));
-        llvm::Value* shown = nullptr;
-        if (partial_) {
-          const TypedValue multiplicity = visible(key, static_cast<int>(v));
-          shown = builder_.splat(expressions_.as_bool(multiplicity));
-          score = masked_score(score, multiplicity, shown);
-        }
-        if (counts_visible()) {
-          llvm::Value* counted = builder_.splat(in_tile);
-          if (shown != nullptr) counted = ir.CreateAnd(counted, shown);
-          next[vectors + v] = ir.CreateFAdd(next[vectors + v], ir.CreateUIToFP(counted, builder_.f32_vector));
-        }
-        next[v] = builder_.larger(score, next[v]);
-        scores.push_back(score);
-      }
-      llvm::Value* row =
-          builder_.at(emitter_.scratch_at(emitter_.layout.scores),
-                      ir.CreateMul(score_rows[i], builder_.int64(emitter_.layout.row_lanes)), builder_.f32);
-      emitter_.store_group(scores, row, group_lane_);
-    }
-    return next;
+  /// Whether each query of the vector sees the key (bool), or how often (int) where the pattern counts.
+  TypedValue visible(llvm::Value* key, int vector) {
+    const PairValues pair{.query = positions_[vector], .key = key, .table_counts = run_.table_counts};
+    return expressions_.emit(*lowered_.visible, pair, vector);
   }
 
   /// The score in base-2 units, with what the run adds to it.
@@ -260,9 +235,11 @@ void emit_tile(RowEmitter& emitter, const RunValues& run, llvm::Value* tile_begi
   const auto vectors = static_cast<size_t>(emitter.group_vectors());
 
   emitter.for_each_group([&](llvm::Value* group_lane) {
-    // S = Q K^T, scaled and masked
+    // S = Q K^T
+    emit_scores(emitter, keys, key_count, group_lane);
+    // score steps, mask
     const auto scores = [&](bool partial) {
-      return TileScores(emitter, run, group_lane, partial).emit(keys, tile_begin, key_count);
+      return TileScores(emitter, run, group_lane, partial).emit(tile_begin, key_count);
     };
     const Values statistics = source.lowered.visible.has_value()
                                   ? builder.if_else(

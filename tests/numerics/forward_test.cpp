@@ -1,0 +1,169 @@
+// Every pattern on the CPU backend against the double-precision oracle.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "support/attention_case.h"
+#include "support/random_pattern.h"
+
+namespace harrier {
+namespace {
+
+void expect_matches_oracle(const AttentionCase& test) {
+  SCOPED_TRACE(describe(test));
+  const AttentionErrors errors = run_case(test, compile(test.workload));
+  EXPECT_LE(errors.out, tolerance_of(test.workload.shape.dtype));
+  EXPECT_LE(errors.lse, 2e-5);
+  EXPECT_TRUE(errors.canaries_intact) << "something was written outside the outputs";
+}
+
+Workload workload_of(Mask mask, Shape shape) {
+  return {.name = "test", .shape = shape, .pattern = {.mask = std::move(mask)}, .lengths = FixedLength{64}};
+}
+
+const std::vector<int64_t> kAwkwardLengths = {0, 1, 63, 64, 65, 127, 200};
+
+TEST(Forward, MatchesTheOracleForEachAtomOnAwkwardLengths) {
+  const std::vector<Mask> masks = {all(),
+                                   none(),
+                                   causal(),
+                                   window(16, 0),
+                                   window(0, kUnbounded),
+                                   window(70, 33),
+                                   dilated(90, 90, 3),
+                                   sink(5),
+                                   global_tokens(3),
+                                   global_tokens("tokens"),
+                                   global_tokens("tokens", GlobalSide::kKeys),
+                                   documents("segment"),
+                                   blocks(16, "table"),
+                                   blocks(64, "table", true),
+                                   blocks(128, "table"),
+                                   block_lists(32, "offsets", "indices", true),
+                                   bigbird(16, 2, BigBirdZero{}),
+                                   bigbird(16, 2, BigBirdTable{"random"}),
+                                   bits("mask"),
+                                   (window(64, 0) & causal()) | sink(4),
+                                   documents("segment") & causal(),
+                                   ~window(10, 10),
+                                   (blocks(32, "table") & causal()) | global_tokens(2),
+                                   bigbird(32, 3, BigBirdTable{"random"}) & causal()};
+  uint64_t seed = 1;
+  for (const Mask& mask : masks) {
+    const Shape shape{.heads = 2, .kv_heads = 2, .head_dim = 32, .value_dim = 32};
+    expect_matches_oracle(
+        {workload_of(mask, shape), packed_geometry(kAwkwardLengths, kAwkwardLengths), LayoutKind::kPacked, seed++});
+  }
+}
+
+TEST(Forward, AlignsQueriesToTheEndOfLongerKeys) {
+  uint64_t seed = 50;
+  for (const Mask& mask : {causal(), window(20, 3), dilated(40, 0, 4), global_tokens(4), documents("segment")}) {
+    const Shape shape{.heads = 1, .kv_heads = 1, .head_dim = 16, .value_dim = 16};
+    expect_matches_oracle({workload_of(mask, shape), packed_geometry({1, 7, 65, 30, 5, 0}, {100, 64, 130, 20, 0, 9}),
+                           LayoutKind::kPacked, seed++});
+  }
+}
+
+TEST(Forward, WorksForEveryHeadDimInMultiplesOf8) {
+  for (int64_t dims = 16; dims <= 256; dims += 8) {
+    const Shape shape{.heads = 1, .kv_heads = 1, .head_dim = dims, .value_dim = dims};
+    expect_matches_oracle(
+        {workload_of(causal(), shape), packed_geometry({70}, {70}), LayoutKind::kPacked, static_cast<uint64_t>(dims)});
+  }
+}
+
+TEST(Forward, AllowsTheValueHeadDimToDiffer) {
+  for (const auto& [head_dim, value_dim] :
+       std::vector<std::pair<int64_t, int64_t>>{{192, 128}, {16, 256}, {256, 16}, {40, 72}}) {
+    const Shape shape{.heads = 2, .kv_heads = 1, .head_dim = head_dim, .value_dim = value_dim};
+    expect_matches_oracle({workload_of(window(30, 5), shape), packed_geometry({90}, {90}), LayoutKind::kPacked, 7});
+  }
+}
+
+TEST(Forward, SharesKeysAndValuesBetweenQueryHeads) {
+  for (const auto& [heads, kv_heads] : std::vector<std::pair<int64_t, int64_t>>{{8, 8}, {8, 2}, {8, 1}, {6, 3}}) {
+    const Shape shape{.heads = heads, .kv_heads = kv_heads, .head_dim = 24, .value_dim = 24};
+    expect_matches_oracle({workload_of(blocks(16, "table") | causal(), shape), packed_geometry({100, 33}, {100, 33}),
+                           LayoutKind::kPacked, 11});
+  }
+}
+
+TEST(Forward, ReadsAndWritesEveryDtypeInEveryLayout) {
+  for (const DataType dtype : {DataType::kFloat32, DataType::kBFloat16, DataType::kFloat16}) {
+    for (const LayoutKind layout : {LayoutKind::kPacked, LayoutKind::kBatchHeadLength, LayoutKind::kBatchLengthHead}) {
+      const Shape shape{.heads = 3, .kv_heads = 3, .head_dim = 40, .value_dim = 56, .dtype = dtype};
+      const bool packed = layout == LayoutKind::kPacked;
+      const Geometry geometry = packed ? packed_geometry({130, 5}, {130, 5}) : padded_geometry(130, {130, 77, 0});
+      expect_matches_oracle({workload_of(window(40, 8) | sink(2), shape), geometry, layout, 21});
+    }
+  }
+}
+
+TEST(Forward, TreatsPaddingAsThePatternSays) {
+  for (const Padding& padding :
+       std::vector<Padding>{PaddingExcluded{}, PaddingAdditive{-30.0}, PaddingAdditive{-1.5}}) {
+    for (const Mask& mask :
+         {all(), causal(), window(9, 60), bigbird(16, 2, BigBirdTable{"random"}), blocks(32, "table", true)}) {
+      for (const Softmax& softmax : std::vector<Softmax>{SoftmaxStandard{}, SoftmaxPrunedAsZero{}}) {
+        Workload workload = workload_of(mask, {.heads = 2, .kv_heads = 2, .head_dim = 16, .value_dim = 16});
+        workload.pattern.padding = padding;
+        workload.pattern.softmax = softmax;
+        expect_matches_oracle({workload, padded_geometry(112, {112, 70, 1, 0}), LayoutKind::kBatchHeadLength, 31});
+      }
+    }
+  }
+}
+
+TEST(Forward, AppliesEachScoreStepAndSoftmaxMode) {
+  using namespace var;
+  std::vector<Score> scores(8);
+  scores[1].scale = 0.5;
+  scores[2].softcap = 1.5;
+  scores[3].alibi = "slopes";
+  scores[4].bias = "bias";
+  scores[5].expression = s() * constant(0.5) + load("per_head", {h()}, true);
+  scores[6] = {.scale = 0.25,
+               .softcap = 3.0,
+               .alibi = "slopes",
+               .bias = "bias",
+               .expression = select(s() > constant(0.0) && q() >= k(), s(), unary(UnaryKind::kTanh, s()))};
+  scores[7].expression = unary(UnaryKind::kLog, unary(UnaryKind::kExp, s()) + constant(1.0)) -
+                         unary(UnaryKind::kSqrt, unary(UnaryKind::kAbs, s()));
+  uint64_t seed = 61;
+  for (const Score& score : scores) {
+    for (const Softmax& softmax :
+         std::vector<Softmax>{SoftmaxStandard{}, SoftmaxPrunedAsZero{}, SoftmaxSinkLogit{"sinks"}}) {
+      for (const Mask& mask : {all(), window(20, 10), none()}) {
+        Workload workload = workload_of(mask, {.heads = 3, .kv_heads = 1, .head_dim = 16, .value_dim = 24});
+        workload.pattern.score = score;
+        workload.pattern.softmax = softmax;
+        expect_matches_oracle({workload, packed_geometry({80, 17}, {80, 17}), LayoutKind::kPacked, seed++});
+      }
+    }
+  }
+}
+
+TEST(Forward, MatchesTheOracleOnRandomPatterns) {
+  const uint64_t first_seed = std::random_device{}();
+  for (uint64_t seed = first_seed; seed < first_seed + 60; ++seed) {
+    std::mt19937_64 random(seed);
+    const bool same_lengths = seed % 2 == 0;
+    MaskChoices choices;
+    choices.bigbird = same_lengths;
+    choices.block_sizes = {8, 16, 24, 64};
+    Workload workload =
+        workload_of(random_mask(random, choices), {.heads = 2, .kv_heads = 1, .head_dim = 16, .value_dim = 16});
+    if (seed % 5 == 0) workload.pattern.softmax = SoftmaxPrunedAsZero{};
+    if (seed % 7 == 0) workload.pattern.padding = PaddingAdditive{-2.0};
+    const Geometry geometry = random_geometry(random, 3, 150, same_lengths);
+    bool packed = true;
+    for (const Sequence& sequence : geometry.sequences) {
+      packed = packed && sequence.query_valid == sequence.query_length && sequence.key_valid == sequence.key_length;
+    }
+    expect_matches_oracle({workload, geometry, packed ? LayoutKind::kPacked : LayoutKind::kBatchHeadLength, seed});
+  }
+}
+
+}  // namespace
+}  // namespace harrier
