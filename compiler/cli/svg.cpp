@@ -33,6 +33,7 @@ constexpr std::string_view kStyle = R"(<style>
   .count { fill: #ffffff }
   .grid { stroke: #ffffff; stroke-opacity: 0.75; fill: none }
   .frame { stroke: #aab4bf; fill: none }
+  .chip { stroke: #aab4bf }
   text { font-family: ui-sans-serif, system-ui, "Segoe UI", "Helvetica Neue", "DejaVu Sans", sans-serif; font-size: 12px }
   .title { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 14px; font-weight: 600 }
   @media (prefers-color-scheme: dark) {
@@ -47,7 +48,7 @@ constexpr std::string_view kStyle = R"(<style>
     .work { fill: #4f6478 }
     .count { fill: #10141a }
     .grid { stroke: #14181d }
-    .frame { stroke: #46515c }
+    .frame, .chip { stroke: #46515c }
   }
 </style>
 )";
@@ -103,7 +104,7 @@ Layout lay_out(const TilePicture& picture, size_t title_lines) {
   const auto queries = static_cast<double>(std::max<int64_t>(1, picture.query_length));
   const auto keys = static_cast<double>(std::max<int64_t>(1, picture.key_length));
   Layout layout{};
-  layout.top = 74 + kTitleLine * static_cast<double>(title_lines);
+  layout.top = 94 + kTitleLine * static_cast<double>(title_lines);
   // A pair is as wide as it is high, within reason: very long and narrow grids are stretched to a tenth.
   layout.width = queries > keys ? std::max(kLongSide * keys / queries, kLongSide / 10) : kLongSide;
   layout.height = queries > keys ? kLongSide : std::max(kLongSide * queries / keys, kLongSide / 10);
@@ -238,7 +239,7 @@ std::string legend(const TilePicture& picture, const Layout& layout) {
     const std::string label =
         fmt::format("{} {} ({:.1f} %)", entry.name, entry.count, 100.0 * static_cast<double>(entry.count) / all);
     text += fmt::format(
-        "<rect class=\"{}\" x=\"{:.5g}\" y=\"{:.5g}\" width=\"14\" height=\"14\" rx=\"2\"/>\n"
+        "<rect class=\"{} chip\" x=\"{:.5g}\" y=\"{:.5g}\" width=\"14\" height=\"14\" rx=\"2\"/>\n"
         "<text class=\"ink\" x=\"{:.5g}\" y=\"{:.5g}\">{}</text>\n",
         entry.css_class, x, layout.bottom() + 22, x + 20, layout.bottom() + 33, label);
     x += 44 + 7 * static_cast<double>(label.size());
