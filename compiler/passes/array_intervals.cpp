@@ -105,11 +105,13 @@ void DocumentIndex::intervals(int64_t begin, int64_t end, IntervalSet& out) {
 void bits_intervals(const ArrayView& view, const QueryRange& range, int64_t key_length, BitRows& rows,
                     IntervalSet& out) {
   out.clear();
-  HARRIER_CHECK(view.shape.size() == 4 && view.type == ElementType::kUInt8, "a bound bit mask is not packed");
+  HARRIER_CHECK(view.shape.size() == 4, "a bound bit mask lacks dimensions");
+  HARRIER_CHECK(view.type == ElementType::kUInt8, "a bound bit mask is not packed");
   const int64_t row_count = view.shape[2];
   const int64_t row_bytes = view.shape[3];
   const int64_t used_bytes = (key_length + 7) / 8;
-  HARRIER_CHECK(range.q_end <= row_count && used_bytes <= row_bytes, "a bit mask is smaller than its sequence");
+  HARRIER_CHECK(range.q_end <= row_count, "a bit mask has fewer rows than its sequence has queries");
+  HARRIER_CHECK(used_bytes <= row_bytes, "a bit mask has fewer columns than its sequence has keys");
 
   const int64_t first_row = ((range.batch % view.shape[0]) * view.shape[1] + range.head % view.shape[1]) * row_count;
   rows.every.assign(static_cast<size_t>(used_bytes), 0xff);

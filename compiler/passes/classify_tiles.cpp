@@ -13,6 +13,7 @@ namespace harrier {
 namespace {
 
 constexpr int32_t kLargestTileCount = 255;
+constexpr size_t kExpectedRuns = 6;
 
 /// Multiples of the tile size; a shift where it is a power of two, for divisions are most of the work of a short row.
 class TileGrid {
@@ -111,9 +112,10 @@ class RowWriter {
     uint32_t packed = 0;
     for (size_t slot = 0; slot < bound_.tables.size(); ++slot) {
       const BlockLists& lists = bound_.tables[slot];
-      HARRIER_CHECK(
-          row_.q_begin / lists.size == (row_.q_end - 1) / lists.size && begin / lists.size == (end - 1) / lists.size,
-          "a partial tile spans several blocks of a block table");
+      HARRIER_CHECK(row_.q_begin / lists.size == (row_.q_end - 1) / lists.size,
+                    "the queries of a partial tile span several row blocks of a block table");
+      HARRIER_CHECK(begin / lists.size == (end - 1) / lists.size,
+                    "the keys of a partial tile span several key blocks of a block table");
       const int32_t count = block_count(lists, row_.batch, row_.head, row_.q_begin, begin);
       HARRIER_CHECK(count <= kLargestTileCount, "binding let a count pass that a key run cannot carry");
       packed |= static_cast<uint32_t>(count) << (8 * slot);
@@ -158,7 +160,7 @@ std::vector<Zone> zones_of(const Pattern& pattern, const Sequence& sequence) {
 
 TileMap classify_tiles(const Pattern& pattern, const Shape& shape, const BoundPattern& bound, const Geometry& geometry,
                        int64_t tile_q, int64_t tile_k) {
-  HARRIER_CHECK(tile_q >= 1 && tile_k >= 1, "a tile has no queries or no keys");
+  HARRIER_CHECK(std::min(tile_q, tile_k) >= 1, "a tile has no queries or no keys");
   TileMap map{.tile_q = tile_q,
               .tile_k = tile_k,
               .heads = depends_on_head(pattern.mask, bound) ? shape.heads : 1,
@@ -169,7 +171,11 @@ TileMap classify_tiles(const Pattern& pattern, const Shape& shape, const BoundPa
     const int64_t row_tiles = (sequence.query_valid + tile_q - 1) / tile_q;
     map.first_row.push_back(map.first_row.back() + map.heads * row_tiles);
   }
-  map.run_offsets.reserve(static_cast<size_t>(map.first_row.back()) + 1);
+  const auto rows = static_cast<size_t>(map.first_row.back());
+  map.run_offsets.reserve(rows + 1);
+  // Rows of interval patterns have a few runs. Pages that are not needed are never touched, and growing step by step
+  // would touch every page twice.
+  map.runs.reserve(rows * kExpectedRuns);
 
   const TileGrid key_grid(tile_k);
   MaskIntervals intervals(pattern.mask, bound, geometry);

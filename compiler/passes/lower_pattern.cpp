@@ -75,6 +75,13 @@ class Lowering {
   Expression documents(const Documents& atom);
   Expression bit(const Bits& atom);
   Expression table(bool counted);
+
+  /// What the uncounted operands of & or | come to, and what the counted ones do; at least one is there.
+  struct Operands {
+    std::optional<Expression> shown;
+    std::optional<Expression> count;
+  };
+  Operands lower_operands(const std::vector<Mask>& operands, BinaryKind joins_shown, BinaryKind joins_counts);
   Expression conjunction(const std::vector<Mask>& operands);
   Expression disjunction(const std::vector<Mask>& operands);
   void add_loads(const Expression& expression);
@@ -96,9 +103,9 @@ Expression Lowering::band(int64_t left, int64_t right) {
   const bool has_right = right != kUnbounded;
   if (!has_left && !has_right) return truth(true);
   if (!has_left) return distance <= int_parameter(right);
-  const Expression in_left = aligned_query() - k() <= int_parameter(left);
+  Expression in_left = aligned_query() - k() <= int_parameter(left);
   if (!has_right) return in_left;
-  return in_left && distance <= int_parameter(right);
+  return std::move(in_left) && distance <= int_parameter(right);
 }
 
 Expression Lowering::global(const Global& atom) {
@@ -142,38 +149,33 @@ Expression Lowering::table(bool counted) {
   return counted ? count : count > constant(int64_t{0});
 }
 
-/// Counts multiply: an uncounted operand passes them or hides.
-Expression Lowering::conjunction(const std::vector<Mask>& operands) {
-  std::optional<Expression> shown;
-  std::optional<Expression> count;
+Lowering::Operands Lowering::lower_operands(const std::vector<Mask>& operands, BinaryKind joins_shown,
+                                            BinaryKind joins_counts) {
+  Operands lowered;
   for (const Mask& operand : operands) {
     Expression next = visible(operand);
-    if (is_bool(next)) {
-      shown = shown ? *shown && std::move(next) : std::move(next);
-    } else {
-      count = count ? *count * std::move(next) : std::move(next);
-    }
+    const bool is_shown = is_bool(next);
+    std::optional<Expression>& joined = is_shown ? lowered.shown : lowered.count;
+    joined =
+        joined ? binary(is_shown ? joins_shown : joins_counts, *std::move(joined), std::move(next)) : std::move(next);
   }
-  if (!count) return *shown;
-  if (!shown) return *count;
-  return select(*shown, *count, constant(int64_t{0}));
+  return lowered;
 }
 
-/// The larger count: one uncounted operand that shows the key is a 1 among them.
+/// Counts multiply: uncounted operands pass them or hide the key.
+Expression Lowering::conjunction(const std::vector<Mask>& operands) {
+  const auto [shown, count] = lower_operands(operands, BinaryKind::kAnd, BinaryKind::kMultiply);
+  if (shown && count) return select(*shown, *count, constant(int64_t{0}));
+  return shown ? *shown : count.value();
+}
+
+/// The larger count: uncounted operands that show the key are a 1 among them.
 Expression Lowering::disjunction(const std::vector<Mask>& operands) {
-  std::optional<Expression> shown;
-  std::optional<Expression> count;
-  for (const Mask& operand : operands) {
-    Expression next = visible(operand);
-    if (is_bool(next)) {
-      shown = shown ? *shown || std::move(next) : std::move(next);
-    } else {
-      count = count ? binary(BinaryKind::kMax, *count, std::move(next)) : std::move(next);
-    }
+  const auto [shown, count] = lower_operands(operands, BinaryKind::kOr, BinaryKind::kMax);
+  if (shown && count) {
+    return binary(BinaryKind::kMax, *count, select(*shown, constant(int64_t{1}), constant(int64_t{0})));
   }
-  if (!count) return *shown;
-  if (!shown) return *count;
-  return binary(BinaryKind::kMax, *count, select(*shown, constant(int64_t{1}), constant(int64_t{0})));
+  return shown ? *shown : count.value();
 }
 
 Expression Lowering::visible(const Mask& mask) {

@@ -298,14 +298,14 @@ Mask simplify_operands(const Mask& mask) {
 const std::vector<MaskRule>& mask_rules() {
   // Every rule either lowers the node count, or keeps it and brings the tree closer to its one canonical spelling, so
   // applying them ends. Flattening and ordering come first because the others look at operand lists.
-  static const std::vector<MaskRule> rules = [] {
+  static const std::vector<MaskRule> kRules = [] {
     std::vector<MaskRule> table;
     for (const auto& part : {structure_rules(), algebra_rules(), atom_rules(), atom_pair_rules()}) {
       table.insert(table.end(), part.begin(), part.end());
     }
     return table;
   }();
-  return rules;
+  return kRules;
 }
 
 int64_t node_count(const Mask& mask) {
