@@ -165,17 +165,16 @@ Lowering::Operands Lowering::lower_operands(const std::vector<Mask>& operands, B
 /// Counts multiply: uncounted operands pass them or hide the key.
 Expression Lowering::conjunction(const std::vector<Mask>& operands) {
   const auto [shown, count] = lower_operands(operands, BinaryKind::kAnd, BinaryKind::kMultiply);
-  if (shown && count) return select(*shown, *count, constant(int64_t{0}));
-  return shown ? *shown : count.value();
+  if (!count) return shown.value_or(truth(true));
+  return shown ? select(*shown, *count, constant(int64_t{0})) : *count;
 }
 
 /// The larger count: uncounted operands that show the key are a 1 among them.
 Expression Lowering::disjunction(const std::vector<Mask>& operands) {
   const auto [shown, count] = lower_operands(operands, BinaryKind::kOr, BinaryKind::kMax);
-  if (shown && count) {
-    return binary(BinaryKind::kMax, *count, select(*shown, constant(int64_t{1}), constant(int64_t{0})));
-  }
-  return shown ? *shown : count.value();
+  if (!count) return shown.value_or(truth(false));
+  if (!shown) return *count;
+  return binary(BinaryKind::kMax, *count, select(*shown, constant(int64_t{1}), constant(int64_t{0})));
 }
 
 Expression Lowering::visible(const Mask& mask) {

@@ -143,9 +143,9 @@ TEST(LowerPattern, OnlyAllHasNoPredicate) {
 
 TEST(LowerPattern, UncountedMasksStayLogical) {
   const LoweredPattern lowered = lower((blocks(8, "t") & causal()) | ~bits("m") | documents("d"));
-  EXPECT_EQ(type_of(*lowered.visible), ExpressionType::kBool);
+  EXPECT_EQ(type_of(lowered.visible.value()), ExpressionType::kBool);
   EXPECT_FALSE(lowered.counted);
-  EXPECT_EQ(type_of(*lower(blocks(8, "t", true) | sink(2)).visible), ExpressionType::kInt);
+  EXPECT_EQ(type_of(lower(blocks(8, "t", true) | sink(2)).visible.value()), ExpressionType::kInt);
 }
 
 TEST(LowerPattern, SlotsStandInOrderOfAppearanceOnceEach) {
