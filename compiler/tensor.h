@@ -13,8 +13,8 @@ namespace harrier {
 struct TensorView {
   void* data = nullptr;
   DataType dtype = DataType::kFloat32;
-  std::vector<int64_t> shape;
-  std::vector<int64_t> strides;  // empty = dense, row-major
+  std::vector<int64_t> shape = {};
+  std::vector<int64_t> strides = {};  // empty = dense, row-major
 };
 
 /// One attention call. Padded: q, k, v, out are [batch, heads, length, dim] and lse [batch, heads, length]; `lengths`

@@ -25,17 +25,17 @@ enum class SoftmaxKind { kStandard, kPrunedAsZero, kSinkLogit };
 struct LoweredPattern {
   /// Multiplicity of (b, h, q, k) in a partial tile (bool or int). Empty when the mask is `all` and no tile is ever
   /// partial.
-  std::optional<Expression> visible;
+  std::optional<Expression> visible = {};
   /// The final score (float) as a function of s = q . k and the position.
   Expression score;
   SoftmaxKind softmax = SoftmaxKind::kStandard;
-  std::string sink_logits;           // array slot of the per-head logits when softmax is kSinkLogit
-  bool additive_padding = false;     // key runs may carry a score_add
-  bool counted = false;              // `visible` may exceed 1
-  int table_slots = 0;               // block tables whose TileCount the key runs carry
-  std::vector<ArraySlot> arrays;     // in slot order; Load nodes name them
-  std::vector<int64_t> int_values;   // values of the int Parameters of this very pattern
-  std::vector<double> float_values;  // values of the float Parameters
+  std::string sink_logits = {};           // array slot of the per-head logits when softmax is kSinkLogit
+  bool additive_padding = false;          // key runs may carry a score_add
+  bool counted = false;                   // `visible` may exceed 1
+  int table_slots = 0;                    // block tables whose TileCount the key runs carry
+  std::vector<ArraySlot> arrays = {};     // in slot order; Load nodes name them
+  std::vector<int64_t> int_values = {};   // values of the int Parameters of this very pattern
+  std::vector<double> float_values = {};  // values of the float Parameters
   bool operator==(const LoweredPattern&) const = default;
 };
 

@@ -16,7 +16,8 @@ namespace harrier {
 
 void launch_rows(int64_t rows, int threads, int64_t scratch_floats,
                  const std::function<void(int64_t row, float* scratch)>& run_row) {
-  const int64_t wanted = threads > 0 ? threads : usable_cores();
+  const int cores = usable_cores();
+  const int64_t wanted = threads > 0 ? std::min(threads, cores) : cores;
   const int workers = static_cast<int>(std::min(wanted, std::max<int64_t>(rows, 1)));
   std::atomic<int64_t> next_row{0};
   const auto work = [&] {

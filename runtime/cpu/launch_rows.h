@@ -6,9 +6,9 @@
 
 namespace harrier {
 
-/// Calls run_row(row, scratch) once for each row in [0, rows), from `threads` threads (0: every usable core), each
-/// taking the next row when it is done with its last. `scratch` is 64-byte aligned, `scratch_floats` long, and the
-/// thread's own. The first exception stops the taking of rows and is thrown here.
+/// Calls run_row(row, scratch) once for each row in [0, rows), from `threads` threads (0: one for each usable core,
+/// which is also the most), each taking the next row when it is done with its last. `scratch` is 64-byte aligned,
+/// `scratch_floats` long, and the thread's own. The first exception stops the taking of rows and is thrown here.
 void launch_rows(int64_t rows, int threads, int64_t scratch_floats,
                  const std::function<void(int64_t row, float* scratch)>& run_row);
 
