@@ -1,5 +1,6 @@
 // Peak memory that a run adds to what the caller holds, against length: it must grow linearly.
 #include <benchmark/benchmark.h>
+#include <malloc.h>
 
 #include <fstream>
 #include <string>
@@ -27,6 +28,7 @@ void memory(benchmark::State& state, const std::string& mask) {
   const harrier::bench::PreparedRun prepared(harrier::parse_workload(text), length, harrier::bench::usable_cores());
   int64_t extra_kilobytes = 0;
   for (auto _ : state) {
+    malloc_trim(0);  // what earlier work freed must not serve this run
     reset_high_water_mark();
     const int64_t before = status_kilobytes("VmRSS");
     prepared.run();
