@@ -1,6 +1,7 @@
 // Joins the parts of split rows: O = sum of w_i O_i with w_i = exp2(lse_i - lse), lse = log2 of the sum of exp2(lse_i).
 #pragma once
 
+#include "codegen/cuda/kernels/epilogue_sm90.cuh"
 #include "codegen/cuda/kernels/producer_sm90.cuh"
 
 namespace harrier {
@@ -17,7 +18,7 @@ struct SplitRow {
 inline constexpr int kCombineWarps = 8;
 
 /// One warp for each query; a grid of (split rows, kTileQ / kCombineWarps) CTAs of kCombineWarps warps.
-template <class Config>
+template <class Config, class Sink = NoSink>
 __device__ __forceinline__ void combine(const ForwardParams& params, const SplitRow* split_rows) {
   static_assert(Config::kTileQ % kCombineWarps == 0, "every warp has a query");
   const SplitRow& split = split_rows[blockIdx.x];
@@ -43,7 +44,13 @@ __device__ __forceinline__ void combine(const ForwardParams& params, const Split
       output[i] += weight * params.split_output[part(slot) * Config::kValueDim + 32 * i + lane];
     }
   }
-  const float inverse = visible ? 1.0f / sum : 0.0f;
+  float inverse = visible ? 1.0f / sum : 0.0f;
+  float lse = visible ? maximum + ptx::log2_fast(sum) : minus_infinity();
+  if constexpr (Sink::kExists) {
+    const Position at{params.arguments, row.batch,       row.head,      row.query_length,
+                      row.key_length,   row.query_token, row.key_token, row.key_valid};
+    inverse *= add_sink(lse, Sink::logit(at) * kLog2OfE);
+  }
   uint16* destination = static_cast<uint16*>(params.output_data) + row.batch_coordinate * params.output_batch_stride +
                         row.head * params.output_head_stride + (row.query_offset + query) * params.output_token_stride;
 #pragma unroll
@@ -52,9 +59,7 @@ __device__ __forceinline__ void combine(const ForwardParams& params, const Split
       destination[32 * i + lane] = static_cast<uint16>(ptx::pack<Config::kBFloat16>(output[i] * inverse, 0.0f));
     }
   }
-  if (lane == 0) {
-    store_lse(params, row, query, visible ? (maximum + ptx::log2_fast(sum)) * kLogOf2 : minus_infinity());
-  }
+  if (lane == 0) store_lse(params, row, query, lse * kLogOf2);
 }
 
 }  // namespace harrier

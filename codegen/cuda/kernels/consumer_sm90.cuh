@@ -7,7 +7,7 @@
 
 namespace harrier {
 
-template <class Config, class Mask, class Score>
+template <class Config, class Mask, class Score, class Sink>
 class Consumer {
  public:
   using Shared = SharedLayout<Config>;
@@ -76,7 +76,7 @@ class Consumer {
     if constexpr (kPingPong) pass_turn(next_warpgroup());
     wgmma::wait<1>();
     wgmma::hold(scores);
-    finish_scores<kPartial>(scores, row);
+    finish_scores(scores, row, kPartial);
     const bool raised = softmax_tile(scores, state, correction, params_.score_scale);
     wgmma::wait<0>();
     wgmma::hold(output);
@@ -104,11 +104,7 @@ class Consumer {
     if constexpr (kPingPong) pass_turn(next_warpgroup());
     wgmma::wait<kPending ? 1 : 0>();
     wgmma::hold(scores);
-    if (partial) {
-      finish_scores<true>(scores, row);
-    } else {
-      finish_scores<false>(scores, row);
-    }
+    finish_scores(scores, row, partial);
     softmax_tile(scores, fresh, correction, params_.score_scale);
     if constexpr (kPending) {
       wgmma::wait<0>();
@@ -173,21 +169,23 @@ class Consumer {
   }
 
   /// Scores as the softmax takes them; then K's buffer, with the boxes that say what it holds, is free.
-  template <bool kPartial>
-  __device__ __forceinline__ void finish_scores(float (&scores)[kScores], const volatile RowWork& row) {
-    if constexpr (!Score::kIdentity || kPartial) {
-      const Position at{params_.arguments, row.batch,       row.head,      row.query_length,
-                        row.key_length,    row.query_token, row.key_token, row.key_valid};
-      const int query = row.query_begin + thread_.row();
-      const volatile int* boxes = shared_.boxes(key_.stage);
-      if constexpr (!Score::kIdentity) score_tile<Config, Score>(scores, at, query, boxes, thread_.lane);
-      if constexpr (kPartial) {
-        mask_tile<Config, Mask>(scores, at, query, boxes, thread_.lane, params_.score_scale);
-      }
+  __device__ __forceinline__ void finish_scores(float (&scores)[kScores], const volatile RowWork& row, bool partial) {
+    const volatile int* boxes = shared_.boxes(key_.stage);
+    if constexpr (!Score::kIdentity) {
+      score_tile<Config, Score>(scores, position(row), row.query_begin + thread_.row(), boxes, thread_.lane);
+    }
+    if (partial) {
+      mask_tile<Config, Mask>(scores, position(row), row.query_begin + thread_.row(), boxes, thread_.lane,
+                              params_.score_scale);
     }
     ptx::warp_sync();
     if (thread_.lane == 0) ptx::barrier_arrive(shared_.key_empty(key_.stage));
     key_.advance();
+  }
+
+  __device__ __forceinline__ Position position(const volatile RowWork& row) const {
+    return {params_.arguments, row.batch,       row.head,      row.query_length,
+            row.key_length,    row.query_token, row.key_token, row.key_valid};
   }
 
   /// V is read by wgmma alone, so one arrival after the wait speaks for the warpgroup.
@@ -199,6 +197,7 @@ class Consumer {
   /// O /= sum, LSE = m + log(sum), of the pending row.
   __device__ __forceinline__ void finish(float (&output)[kOutputs], SoftmaxState& state) {
     const volatile RowWork& row = *shared_.row(pending_row_);
+    const int slot = row.split_slot;
     finish_sums(state);
     float factor[2], lse[2];
 #pragma unroll
@@ -206,9 +205,12 @@ class Consumer {
       const bool valid = row.query_begin + thread_.row() + 8 * i < row.query_valid;
       factor[i] = valid && state.sum[i] > 0.0f ? 1.0f / state.sum[i] : 0.0f;
       lse[i] = valid ? log2_sum(state, i, params_.score_scale) : minus_infinity();
+      // The parts of a split row get the sink when they are combined, once.
+      if constexpr (Sink::kExists) {
+        if (slot < 0) factor[i] *= add_sink(lse[i], Sink::logit(position(row)) * kLog2OfE);
+      }
     }
     scale_rows(output, factor);
-    const int slot = row.split_slot;
     if (slot >= 0) {
       store_split<Config>(params_, slot, thread_, output, lse);
     } else {

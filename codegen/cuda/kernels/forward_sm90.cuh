@@ -13,7 +13,7 @@ constexpr int forward_threads() {
 }
 
 /// `shared` is the CTA's dynamic shared memory, 1024-byte aligned, SharedLayout<Config>::kBytes of it.
-template <class Config, class Mask, class Score>
+template <class Config, class Mask, class Score, class Sink = NoSink>
 __device__ __forceinline__ void forward_sm90(const ForwardParams& params, unsigned char* memory) {
   static_assert(Config::kTileQ == kWarpgroupRows * Config::kConsumers, "each consumer warpgroup owns 64 queries");
   static_assert(Config::kTileK % 16 == 0, "P V steps through the keys sixteen at a time");
@@ -45,7 +45,7 @@ __device__ __forceinline__ void forward_sm90(const ForwardParams& params, unsign
     Producer<Config, Mask>(params, shared, lane).run();
   } else {
     ptx::grow_registers<Config::kConsumerRegisters>();
-    Consumer<Config, Mask, Score>(params, shared, ConsumerThread{warpgroup - 1, warp, lane}).run();
+    Consumer<Config, Mask, Score, Sink>(params, shared, ConsumerThread{warpgroup - 1, warp, lane}).run();
   }
 }
 

@@ -13,9 +13,9 @@ struct TileCounts {
   int full;
 };
 
-/// From the mask's intervals. Their bounds are monotone in the query, so the hull of the first and the last query's
-/// intervals holds every key that any query of the row sees, and their intersection only keys that all of them see. A
-/// warp classifies 32 tiles at a time.
+/// From the mask's intervals. Their bounds do not fall as the query grows, so the first query's lower and the last
+/// one's upper bound enclose every key that any query of the row sees, and the other two only keys that all of them
+/// see. A warp classifies 32 tiles at a time.
 template <class Config, class Mask>
 class ClosedFormKeys {
  public:
@@ -65,22 +65,18 @@ class ClosedFormKeys {
 
   template <int kIndex>
   __device__ __forceinline__ void set_bounds(const Position& at, int query_begin, int query_end) {
-    const Interval first = Mask::template interval<kIndex>(at, query_begin);
-    const Interval last = Mask::template interval<kIndex>(at, query_end - 1);
-    const Interval a = clip(first, at.key_valid), b = clip(last, at.key_valid);
-    inner_[kIndex] = {larger(a.begin, b.begin), smaller(a.end, b.end)};
-    if (a.begin >= a.end) {
-      hull_[kIndex] = b;
-    } else if (b.begin >= b.end) {
-      hull_[kIndex] = a;
-    } else {
-      hull_[kIndex] = {smaller(a.begin, b.begin), larger(a.end, b.end)};
+    const Interval queries = Mask::template queries<kIndex>(at);
+    const int first = larger(query_begin, queries.begin), last = smaller(query_end, queries.end) - 1;
+    hull_[kIndex] = inner_[kIndex] = {0, 0};
+    if (first <= last) {
+      const Interval low = Mask::template interval<kIndex>(at, first);
+      const Interval high = Mask::template interval<kIndex>(at, last);
+      hull_[kIndex] = {larger(low.begin, 0), smaller(high.end, at.key_valid)};
+      // A predicate may hide keys inside its intervals; an interval that some query lacks is full for none.
+      const bool all = first == query_begin && last == query_end - 1 && Mask::kKind != MaskKind::kPredicate;
+      if (all) inner_[kIndex] = {larger(high.begin, 0), smaller(low.end, at.key_valid)};
     }
     if constexpr (kIndex + 1 < Mask::kIntervals) set_bounds<kIndex + 1>(at, query_begin, query_end);
-  }
-
-  static __device__ __forceinline__ Interval clip(Interval interval, int limit) {
-    return {larger(interval.begin, 0), smaller(interval.end, limit)};
   }
 
   /// The first tile at or after `tile` from which on there may be visible keys.

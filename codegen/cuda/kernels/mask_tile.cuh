@@ -23,7 +23,9 @@ __device__ __forceinline__ uint32 interval_bits(Interval interval, int first_key
 template <class Mask, int kIndex>
 __device__ __forceinline__ uint32 union_bits(const Position& at, int query, int first_key, int chunk) {
   Interval interval = Mask::template interval<kIndex>(at, query);
-  interval.end = interval.end < at.key_valid ? interval.end : at.key_valid;
+  const Interval queries = Mask::template queries<kIndex>(at);
+  const bool applies = queries.begin <= query && query < queries.end;
+  interval.end = applies ? smaller(interval.end, at.key_valid) : 0;
   uint32 bits = interval_bits(interval, first_key, chunk);
   if constexpr (kIndex + 1 < Mask::kIntervals) bits |= union_bits<Mask, kIndex + 1>(at, query, first_key, chunk);
   return bits;
@@ -37,7 +39,8 @@ __device__ __forceinline__ uint32 visible_bits(const Position& at, int query, in
   } else {
     uint32 bits = interval_bits({0, at.key_valid}, first_key, chunk);
     if constexpr (Mask::kKind == MaskKind::kPredicate) {
-#pragma unroll
+// A loop: the predicate can be long, and is wanted only once in the code.
+#pragma unroll 1
       for (int i = 0; i < smaller(32, kElements); ++i) {
         const int element = 32 * chunk + i;
         const int key = first_key + 8 * (element / 2) + element % 2;

@@ -86,4 +86,20 @@ __device__ __forceinline__ void finish_sums(SoftmaxState& state) {
   }
 }
 
+/// log2(exp2(a) + exp2(b))
+__device__ __forceinline__ float log2_fast_sum(float a, float b) {
+  return ptx::log2_fast(ptx::exp2_fast(a) + ptx::exp2_fast(b));
+}
+
+/// Adds exp(logit) to the denominator of rows that see a key, given in powers of two (logit * log2(e)). Returns what
+/// the output must be multiplied by.
+__device__ __forceinline__ float add_sink(float& log2_denominator, float sink) {
+  if (log2_denominator == minus_infinity()) return 1.0f;
+  const float bound = fmaxf(log2_denominator, sink);
+  const float joint = bound + log2_fast_sum(log2_denominator - bound, sink - bound);
+  const float factor = ptx::exp2_fast(log2_denominator - joint);
+  log2_denominator = joint;
+  return factor;
+}
+
 }  // namespace harrier

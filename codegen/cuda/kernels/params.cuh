@@ -14,7 +14,7 @@ struct DeviceArray {
 /// The pattern's numbers and arrays. They live in constant memory, so changing one recompiles nothing and costs
 /// nothing.
 struct PatternArguments {
-  int integers[16];
+  int integers[16];  // clamped to +-2^30, as lengths are below 2^30: sums of a few of them do not wrap
   float floats[16];
   DeviceArray arrays[8];
 };

@@ -22,8 +22,8 @@ struct Position {
 
 enum class MaskKind {
   kNone,       // every listed key is visible
-  kIntervals,  // a query sees the union of kIntervals intervals, whose bounds are monotone in the query
-  kPredicate,  // ask visible(position, query, key, count)
+  kIntervals,  // a query sees the union of kIntervals intervals
+  kPredicate,  // ask visible(position, query, key, count); the intervals hold all that it can show
 };
 
 enum class KeySourceKind {
@@ -31,22 +31,38 @@ enum class KeySourceKind {
   kLists,       // KeyLists says which boxes of keys a row sees
 };
 
-/// Sees every key.
+/// A mask that shows every key, and what a generated mask inherits where it has nothing to say.
 struct NoMask {
   static constexpr MaskKind kKind = MaskKind::kNone;
   static constexpr int kIntervals = 1;
-  static constexpr bool kCounted = false;
+  static constexpr bool kCounted = false;  // boxes may count more than once
+
+  /// The keys of interval `kIndex`. Its bounds do not fall as the query grows.
   template <int kIndex>
   static __device__ __forceinline__ Interval interval(const Position& at, int) {
     return {0, at.key_length};
   }
+  /// The queries that have interval `kIndex`; others see nothing of it.
+  template <int kIndex>
+  static __device__ __forceinline__ Interval queries(const Position&) {
+    return {-kFarAway, kFarAway};
+  }
   static __device__ __forceinline__ int visible(const Position&, int, int, int) { return 1; }
+
+ protected:
+  static constexpr int kFarAway = 0x7fffffff;
 };
 
 /// The score is q . k, scaled by ForwardParams::score_scale.
 struct ScaledScore {
   static constexpr bool kIdentity = true;
   static __device__ __forceinline__ float score(const Position&, float s, int, int) { return s; }
+};
+
+/// Nothing is added to the softmax's denominator.
+struct NoSink {
+  static constexpr bool kExists = false;
+  static __device__ __forceinline__ float logit(const Position&) { return 0.0f; }
 };
 
 }  // namespace harrier

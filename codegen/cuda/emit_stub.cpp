@@ -1,0 +1,211 @@
+#include "codegen/cuda/emit_stub.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "codegen/cuda/emit_expression.h"
+#include "codegen/cuda/key_intervals.h"
+#include "ir/error.h"
+#include "ir/match.h"
+#include "ir/text.h"
+
+namespace harrier {
+namespace {
+
+constexpr size_t kMostIntegers = 16;
+constexpr size_t kMostFloats = 16;
+constexpr size_t kMostArrays = 8;
+
+void refuse(bool refused, const std::string& sentence) {
+  if (refused) throw InvalidInput(sentence);
+}
+
+void verify_pattern(const LoweredPattern& lowered) {
+  refuse(lowered.additive_padding, "CUDA kernels do not know additive padding yet: use `padding excluded` or the CPU");
+  refuse(lowered.softmax == SoftmaxKind::kPrunedAsZero,
+         "CUDA kernels do not know the softmax pruned_as_zero yet: use the CPU");
+  refuse(lowered.table_slots > 1,
+         fmt::format("CUDA kernels know one block table in a mask, this one has {}: merge them", lowered.table_slots));
+  refuse(lowered.int_values.size() > kMostIntegers || lowered.float_values.size() > kMostFloats ||
+             lowered.arrays.size() > kMostArrays,
+         fmt::format("the pattern has {} integers, {} floats and {} arrays, the limits are {}, {} and {}: simplify it",
+                     lowered.int_values.size(), lowered.float_values.size(), lowered.arrays.size(), kMostIntegers,
+                     kMostFloats, kMostArrays));
+}
+
+std::string bound_text(const LinearBound& bound, const std::vector<ArraySlot>& arrays) {
+  std::string text;
+  const auto add = [&](int sign, const std::string& term) {
+    if (text.empty()) {
+      text = sign < 0 ? "-" + term : term;
+    } else {
+      text += (sign < 0 ? " - " : " + ") + term;
+    }
+  };
+  if (bound.query != 0) add(bound.query, "query");
+  for (const auto& [sign, term] : bound.terms) {
+    const std::string emitted = emit_cuda_expression(term, arrays);  // Int(x): a leaf
+    add(sign, emitted.substr(4, emitted.size() - 5));
+  }
+  if (bound.constant != 0 || text.empty())
+    add(bound.constant < 0 ? -1 : 1, fmt::format("{}", std::abs(bound.constant)));
+  return text;
+}
+
+/// The largest (or smallest) of several bounds.
+std::string extreme(const std::vector<LinearBound>& bounds, const char* function, const std::string& unbounded,
+                    const std::vector<ArraySlot>& arrays) {
+  std::string text;
+  for (const LinearBound& bound : bounds) {
+    const std::string next = bound_text(bound, arrays);
+    text = text.empty() ? next : fmt::format("{}({}, {})", function, text, next);
+  }
+  return text.empty() ? unbounded : text;
+}
+
+std::string interval_function(const char* head, const KeyIntervals& keys, bool queries,
+                              const std::vector<ArraySlot>& arrays) {
+  std::string text = fmt::format("  template <int kIndex>\n  static __device__ __forceinline__ Interval {} {{\n", head);
+  for (size_t i = 0; i < keys.intervals.size(); ++i) {
+    const KeyInterval& interval = keys.intervals[i];
+    const std::string begin = queries ? extreme(interval.query_lower, "larger", "-kFarAway", arrays)
+                                      : extreme(interval.key_lower, "larger", "0", arrays);
+    const std::string end = queries ? extreme(interval.query_upper, "smaller", "kFarAway", arrays)
+                                    : extreme(interval.key_upper, "smaller", "at.key_length", arrays);
+    const bool last = i + 1 == keys.intervals.size();
+    text += last ? fmt::format("    return {{{}, {}}};\n", begin, end)
+                 : fmt::format("    if constexpr (kIndex == {}) return {{{}, {}}};\n", i, begin, end);
+  }
+  if (keys.intervals.empty()) text += "    return {0, 0};\n";
+  return text + "  }\n";
+}
+
+/// True when every listed box is visible as a whole, as often as it is listed.
+bool is_table_alone(const LoweredPattern& lowered) {
+  if (!lowered.visible) return true;
+  if (std::holds_alternative<TileCount>(lowered.visible->node)) return true;
+  return *lowered.visible == (Expression{TileCount{0}} > constant(int64_t{0}));
+}
+
+std::string mask_text(const LoweredPattern& lowered) {
+  std::string text = "struct Mask : NoMask {\n";
+  if (lowered.counted) text += "  static constexpr bool kCounted = true;\n";
+  bool predicate = false;
+  if (key_source_of(lowered) == CudaKeySource::kLists) {
+    predicate = !is_table_alone(lowered);
+    if (predicate) text += "  static constexpr MaskKind kKind = MaskKind::kPredicate;\n";
+  } else {
+    const KeyIntervals keys = key_intervals(lowered.visible);
+    predicate = !keys.exact;
+    text += fmt::format("  static constexpr MaskKind kKind = MaskKind::{};\n", predicate ? "kPredicate" : "kIntervals");
+    text += fmt::format("  static constexpr int kIntervals = {};\n\n", std::max<size_t>(keys.intervals.size(), 1));
+    text += interval_function("interval(const Position& at, int query)", keys, false, lowered.arrays);
+    const bool conditional = std::ranges::any_of(keys.intervals, [](const KeyInterval& interval) {
+      return !interval.query_lower.empty() || !interval.query_upper.empty();
+    });
+    if (conditional) text += "\n" + interval_function("queries(const Position& at)", keys, true, lowered.arrays);
+  }
+  if (predicate) {
+    text += fmt::format(
+        "\n  static __device__ __forceinline__ int visible(const Position& at, int query, int key, int count) {{\n"
+        "    const Int q = query, k = key;\n    return {};\n  }}\n",
+        emit_cuda_count(*lowered.visible, lowered.arrays));
+  }
+  return text + "};\n\n";
+}
+
+std::string score_text(const LoweredPattern& lowered, const CudaPlan& plan) {
+  if (folded_scale(lowered, plan)) return "using Score = ScaledScore;\n";
+  return fmt::format(
+      "struct Score {{\n  static constexpr bool kIdentity = false;\n"
+      "  static __device__ __forceinline__ float score(const Position& at, float s, int query, int key) {{\n"
+      "    const Int q = query, k = key;\n    return {};\n  }}\n}};\n",
+      emit_cuda_float(lowered.score, lowered.arrays));
+}
+
+std::string sink_text(const LoweredPattern& lowered) {
+  if (lowered.softmax != SoftmaxKind::kSinkLogit) return "using Sink = NoSink;\n\n";
+  const Expression logit = load(lowered.sink_logits, {var::h()}, true);
+  return fmt::format(
+      "\nstruct Sink {{\n  static constexpr bool kExists = true;\n"
+      "  static __device__ __forceinline__ float logit(const Position& at) {{ return {}; }}\n}};\n\n",
+      emit_cuda_float(logit, lowered.arrays));
+}
+
+std::string config_text(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan) {
+  std::string text = "struct Config {\n";
+  const auto line = [&](const char* type, const char* name, const std::string& value, const char* why = "") {
+    text += fmt::format("  static constexpr {} {} = {};{}{}\n", type, name, value, *why ? "  // " : "", why);
+  };
+  const auto number = [](int64_t value) { return fmt::format("{}", value); };
+  line("int", "kHeadDim", number(padded_dim(shape.head_dim)), "columns of Q and K, padded with zeros");
+  line("int", "kValueDim", number(padded_dim(shape.value_dim)));
+  line("int", "kTileQ", number(64 * plan.consumers), "queries of a row");
+  line("int", "kTileK", number(plan.tile_k), "keys of a tile");
+  line("int", "kBoxRows", number(plan.box_rows), "keys that are copied together");
+  line("int", "kConsumers", number(plan.consumers), "warpgroups");
+  line("int", "kStages", number(plan.stages), "buffers of K, and of V");
+  line("int", "kQueryStages", number(plan.query_stages));
+  line("int", "kConsumerRegisters", number(plan.consumer_registers), "of a thread");
+  line("int", "kProducerRegisters", number(plan.producer_registers));
+  line("int", "kCtasPerSm", number(plan.ctas_per_sm));
+  line("bool", "kPingPong", plan.ping_pong ? "true" : "false", "warpgroups issue their products in turn");
+  line("bool", "kBFloat16", shape.dtype == DataType::kBFloat16 ? "true" : "false");
+  line("KeySourceKind", "kKeySource",
+       key_source_of(lowered) == CudaKeySource::kLists ? "KeySourceKind::kLists" : "KeySourceKind::kClosedForm");
+  return text + "};\n\n";
+}
+
+/// Each line of `text` as a comment.
+std::string commented(const std::string& text) {
+  std::istringstream lines(text);
+  std::string result;
+  for (std::string line; std::getline(lines, line);) result += "//   " + line + "\n";
+  return result;
+}
+
+}  // namespace
+
+CudaKeySource key_source_of(const LoweredPattern& lowered) {
+  return lowered.table_slots > 0 ? CudaKeySource::kLists : CudaKeySource::kClosedForm;
+}
+
+std::optional<int> folded_scale(const LoweredPattern& lowered, const CudaPlan& plan) {
+  const auto* product = std::get_if<Binary>(&lowered.score.node);
+  if (!plan.fold_scale || product == nullptr || product->kind != BinaryKind::kMultiply) return std::nullopt;
+  const auto* parameter = std::get_if<Parameter>(&product->right->node);
+  if (!(*product->left == var::s()) || parameter == nullptr || !parameter->is_float) return std::nullopt;
+  return parameter->index;
+}
+
+std::string emit_cuda_stub(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan) {
+  verify(plan, shape);
+  verify_pattern(lowered);
+  std::string text = fmt::format("// Made by Harrier for sm_90a. Pattern:\n{}// Shape: {}\n// Plan: {}\n",
+                                 commented(structural_text(lowered)), print(shape), print(plan));
+  text +=
+      "#include \"codegen/cuda/kernels/combine.cuh\"\n#include \"codegen/cuda/kernels/forward_sm90.cuh\"\n"
+      "#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace harrier {\n\n";
+  text += mask_text(lowered) + score_text(lowered, plan) + sink_text(lowered) + config_text(lowered, shape, plan);
+  text += fmt::format(
+      "static_assert(SharedLayout<Config>::kBytes == {}, \"the plan and the kernel disagree on shared memory\");\n"
+      "static_assert(forward_threads<Config>() == {}, \"the plan and the kernel disagree on threads\");\n\n"
+      "}}  // namespace harrier\n\n",
+      shared_bytes(plan, shape), 128 * (plan.consumers + 1));
+  text += fmt::format(
+      "extern \"C\" __global__ void __launch_bounds__({}, {}) {}(\n"
+      "    const __grid_constant__ harrier::ForwardParams params) {{\n"
+      "  extern __shared__ __align__(1024) unsigned char memory[];\n"
+      "  harrier::forward_sm90<harrier::Config, harrier::Mask, harrier::Score, harrier::Sink>(params, memory);\n}}\n\n",
+      128 * (plan.consumers + 1), plan.ctas_per_sm, kCudaForwardName);
+  text += fmt::format(
+      "extern \"C\" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) {}(\n"
+      "    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows) {{\n"
+      "  harrier::combine<harrier::Config, harrier::Sink>(params, split_rows);\n}}\n",
+      kCudaCombineName);
+  return text;
+}
+
+}  // namespace harrier
