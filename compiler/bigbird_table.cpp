@@ -59,9 +59,7 @@ void draw_released_plan(NumpyRandom& random, int64_t block, int64_t heads, Table
       std::vector<int32_t> candidates;
       if (i <= 2) {
         candidates = inner(i + 2, last);
-      } else if (i >= blocks - 3) {
-        candidates = inner(1, last);
-      } else if (i - 2 > last) {
+      } else if (i >= blocks - 3 || i - 2 > last) {
         candidates = inner(1, last);
       } else {
         candidates = inner(1, i - 2);

@@ -1,5 +1,5 @@
-// The values that an integer expression can take over a box of positions: what proves indices in range and decides whole
-// tiles of where(...).
+// The values that an integer expression can take over a box of positions: what proves indices in range and decides
+// whole tiles of where(...).
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct VariableRanges {
   Range k_token;
 };
 
-/// A superset of the values (bool: 0 or 1) that `expression` takes over the box, loads reading `bound.views`; empty when
-/// nothing is known (floating point). Over a box of one position an integer expression gives exactly its value.
+/// A superset of the values (bool: 0 or 1) that `expression` takes over the box, loads reading `bound.views`; empty
+/// when nothing is known (floating point). Over a box of one position an integer expression gives exactly its value.
 std::optional<Range> range_of(const Expression& expression, const VariableRanges& variables, const BoundPattern& bound);
 
 }  // namespace harrier

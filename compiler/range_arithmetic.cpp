@@ -15,8 +15,9 @@ int64_t floor_divide(int64_t left, int64_t right) {
 }
 
 Range divide(Range left, Range right) {
-  std::optional<Range> result;
-  const auto add = [&](Range part) { result = result ? hull(*result, part) : part; };
+  // The empty range, until a part is added; some divisor there always is.
+  Range result{.low = kInt32.high + 2, .high = kInt32.low};
+  const auto add = [&](Range part) { result = hull(result, part); };
   // Over divisors of one sign the quotient is monotone in each operand, so its extremes are at the corners.
   const auto add_corners = [&](int64_t low, int64_t high) {
     if (low > high) return;
@@ -26,7 +27,7 @@ Range divide(Range left, Range right) {
   add_corners(right.low, std::min<int64_t>(right.high, -1));
   add_corners(std::max<int64_t>(right.low, 1), right.high);
   if (right.low <= 0 && right.high >= 0) add({.low = 0, .high = 0});
-  return wrapped(*result);
+  return wrapped(result);
 }
 
 Range modulo(Range left, Range right) {

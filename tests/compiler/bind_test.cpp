@@ -41,16 +41,16 @@ Geometry packed(const std::vector<int64_t>& lengths) {
 }
 
 template <typename T>
-ArrayView view(const std::vector<T>& values, ElementType type, std::vector<int64_t> shape) {
-  return {.data = values.data(), .type = type, .shape = std::move(shape)};
+ArrayView view(const std::vector<T>& values, ElementType type, const std::vector<int64_t>& shape) {
+  return {.data = values.data(), .type = type, .shape = shape};
 }
 
-ArrayView ints(const std::vector<int32_t>& values, std::vector<int64_t> shape) {
-  return view(values, ElementType::kInt32, std::move(shape));
+ArrayView ints(const std::vector<int32_t>& values, const std::vector<int64_t>& shape) {
+  return view(values, ElementType::kInt32, shape);
 }
 
-ArrayView floats(const std::vector<float>& values, std::vector<int64_t> shape) {
-  return view(values, ElementType::kFloat32, std::move(shape));
+ArrayView floats(const std::vector<float>& values, const std::vector<int64_t>& shape) {
+  return view(values, ElementType::kFloat32, shape);
 }
 
 BoundPattern bind_pattern(const Pattern& pattern, const Geometry& geometry, const Bindings& bindings) {

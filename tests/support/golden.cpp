@@ -34,7 +34,8 @@ std::vector<double> GoldenArray::as_doubles() const {
 
 GoldenArray read_golden(const std::string& path) {
   const std::string file = read_text(path);
-  HARRIER_CHECK(file.size() > kHeaderStart && file.starts_with("\x93NUMPY\x01"), path + " is no .npy file");
+  HARRIER_CHECK(file.size() > kHeaderStart, path + " is too short for a .npy file");
+  HARRIER_CHECK(file.starts_with("\x93NUMPY\x01"), path + " is no .npy file");
   const size_t header_size = static_cast<uint8_t>(file[8]) + 256U * static_cast<uint8_t>(file[9]);
   const std::string header = file.substr(kHeaderStart, header_size);
   std::smatch parts;

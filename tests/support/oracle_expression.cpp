@@ -245,7 +245,8 @@ Value evaluate(const Expression& expression, const Context& context, const Posit
         int64_t index = 0;
         for (size_t i = 0; i < load.indices.size(); ++i) {
           const int64_t position = value_of(load.indices[i]).integer;
-          HARRIER_CHECK(position >= 0 && position < array.shape[i], "an index is out of the array's range");
+          HARRIER_CHECK(position >= 0, "an index is below the array's range");
+          HARRIER_CHECK(position < array.shape[i], "an index is above the array's range");
           index = index * array.shape[i] + position;
         }
         return load.is_float ? make_float(float_at(array, index)) : make_int(int_at(array, index));
