@@ -101,6 +101,28 @@ TEST(Oracle, EvaluatesExpressionsWithWrappingAndFloorDivision) {
       equal(binary(BinaryKind::kShiftRight, constant(int64_t{-8}), constant(int64_t{1})), constant(int64_t{-4}))));
 }
 
+TEST(TestTensors, SmallFloatsRoundToNearestEven) {
+  const auto bits_of = [](double value, DataType dtype) {
+    const std::vector<uint8_t> bytes = encode({value}, dtype);
+    return bytes[0] + 256 * bytes[1];
+  };
+  EXPECT_EQ(bits_of(1, DataType::kFloat16), 0x3C00);
+  EXPECT_EQ(bits_of(1 + std::ldexp(1, -11), DataType::kFloat16), 0x3C00) << "a tie, to even below";
+  EXPECT_EQ(bits_of(1 + 3 * std::ldexp(1, -11), DataType::kFloat16), 0x3C02) << "a tie, to even above";
+  EXPECT_EQ(bits_of(65504, DataType::kFloat16), 0x7BFF);
+  EXPECT_EQ(bits_of(65520, DataType::kFloat16), 0x7C00) << "rounds to infinity";
+  EXPECT_EQ(bits_of(-std::ldexp(1, -24), DataType::kFloat16), 0x8001) << "smallest subnormal";
+  EXPECT_EQ(bits_of(std::ldexp(1, -25), DataType::kFloat16), 0x0000) << "a tie, to zero";
+  EXPECT_EQ(bits_of(1 + std::ldexp(1, -8), DataType::kBFloat16), 0x3F80);
+  EXPECT_EQ(bits_of(1 + 3 * std::ldexp(1, -8), DataType::kBFloat16), 0x3F82);
+  for (const DataType dtype : {DataType::kFloat16, DataType::kBFloat16}) {
+    for (int bits = 0; bits < 65536; ++bits) {
+      const double value = decode({static_cast<uint8_t>(bits & 255), static_cast<uint8_t>(bits >> 8)}, dtype)[0];
+      if (!std::isnan(value)) ASSERT_EQ(bits_of(value, dtype), bits) << name_of(dtype);
+    }
+  }
+}
+
 TEST(Oracle, SoftmaxModesDifferInTheirDenominatorOnly) {
   // Two keys, one hidden from query 0; scores are all 0 and values are 1 and 3.
   const Geometry geometry = one_sequence(2, 2);
