@@ -4,6 +4,7 @@
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 
 from provenance import ROOT, provenance
@@ -19,7 +20,7 @@ def run(program, arguments):
     output = subprocess.run([program, "--benchmark_format=json", *arguments], check=True, capture_output=True, text=True)
     entries = []
     for benchmark in json.loads(output.stdout)["benchmarks"]:
-        entry = {"name": benchmark["name"].removesuffix("/real_time").removesuffix("/iterations:1")}
+        entry = {"name": re.sub(r"/(real_time|iterations:\d+|min_time:[\d.]+)", "", benchmark["name"])}
         entry["time_" + benchmark["time_unit"]] = benchmark["real_time"]
         entry.update({name: value for name, value in benchmark.items() if name not in BOOKKEEPING})
         entries.append(entry)

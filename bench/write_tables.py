@@ -21,7 +21,9 @@ def source(document):
 
 def table(header, rows):
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" + "--:|" * (len(header) - 1)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+    for row in rows:
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    return "\n".join(lines)
 
 
 def attention_table(document):
@@ -39,7 +41,7 @@ def attention_table(document):
     return f"Forward, fp32, against the multiply-adds the same cores can do ({source(document)}):\n\n" + table(header, rows)
 
 
-def cell(result):
+def milliseconds_of(result):
     if result is None:
         return ""
     return "refused" if "refused" in result else f"{result['median_ms']:.1f}"
@@ -55,7 +57,7 @@ def torch_table(document):
         peers = [r["median_ms"] for key, r in results.items() if key != "harrier" and "median_ms" in r]
         ours = results["harrier"]["median_ms"]
         speedup = f"{min(peers) / ours:.2f}x" if peers else ""
-        rows.append([name, f"{ours:.1f}", cell(results.get("sdpa")), cell(best_flex), speedup])
+        rows.append([name, f"{ours:.1f}", milliseconds_of(results.get("sdpa")), milliseconds_of(best_flex), speedup])
     header = ["workload, ms a call", "Harrier", "torch sdpa", "torch flex (best block)", "against the best peer"]
     title = f"Beside PyTorch {document['torch']}, {document['threads']} threads ({source(document)}):"
     return f"{title}\n\n" + table(header, rows)
