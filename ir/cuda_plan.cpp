@@ -40,10 +40,10 @@ int64_t panel_columns(int64_t dim) { return padded_dim(dim) % 64 == 0 ? 64 : 32;
 int64_t shared_bytes(const CudaPlan& plan, const Shape& shape) {
   const int64_t qk_dim = padded_dim(shape.head_dim);
   const int64_t value_dim = padded_dim(shape.value_dim);
-  const int64_t query = 64 * plan.consumers * std::max(qk_dim, value_dim) * 2;
-  const int64_t tiles = plan.stages * plan.tile_k * (qk_dim + value_dim) * 2;
-  const int64_t barriers = 2 * plan.query_stages + 4 * plan.stages + 2 * kRowSlots;
-  const int64_t boxes = plan.stages * (plan.tile_k / plan.box_rows) * 4;
+  const int64_t query = int64_t{64} * plan.consumers * std::max(qk_dim, value_dim) * 2;
+  const int64_t tiles = int64_t{plan.stages} * plan.tile_k * (qk_dim + value_dim) * 2;
+  const int64_t barriers = int64_t{2} * plan.query_stages + int64_t{4} * plan.stages + 2 * kRowSlots;
+  const int64_t boxes = int64_t{plan.stages} * (plan.tile_k / plan.box_rows) * 4;
   return plan.query_stages * query + tiles + barriers * kBarrierBytes + boxes + kRowSlots * kRowWorkBytes;
 }
 
@@ -63,7 +63,7 @@ void verify(const CudaPlan& plan, const Shape& shape) {
          fmt::format("{} CTAs of {} bytes of shared memory exceed the {} of a multiprocessor: take fewer stages or a "
                      "smaller key tile",
                      plan.ctas_per_sm, bytes, kSharedBytesPerSm));
-  const int64_t threads = 128 * (plan.consumers + 1);
+  const int64_t threads = int64_t{128} * (plan.consumers + 1);
   const int64_t pool = launch_registers(threads * plan.ctas_per_sm) * (plan.consumers + 1);
   const int64_t wanted = int64_t{plan.consumers} * plan.consumer_registers + plan.producer_registers;
   refuse(wanted > pool,

@@ -135,7 +135,7 @@ class Emitter {
 
   std::string as(const Expression& expression, ExpressionType type) const {
     const ExpressionType own = type_of(expression);
-    const std::string text = plain(expression);
+    std::string text = plain(expression);
     if (own == type) return text;
     switch (type) {
       case ExpressionType::kBool:

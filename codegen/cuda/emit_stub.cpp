@@ -142,7 +142,7 @@ std::string config_text(const LoweredPattern& lowered, const Shape& shape, const
   const auto number = [](int64_t value) { return fmt::format("{}", value); };
   line("int", "kHeadDim", number(padded_dim(shape.head_dim)), "columns of Q and K, padded with zeros");
   line("int", "kValueDim", number(padded_dim(shape.value_dim)));
-  line("int", "kTileQ", number(64 * plan.consumers), "queries of a row");
+  line("int", "kTileQ", number(int64_t{64} * plan.consumers), "queries of a row");
   line("int", "kTileK", number(plan.tile_k), "keys of a tile");
   line("int", "kBoxRows", number(plan.box_rows), "keys that are copied together");
   line("int", "kConsumers", number(plan.consumers), "warpgroups");
