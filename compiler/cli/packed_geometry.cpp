@@ -5,7 +5,8 @@
 namespace harrier {
 
 Geometry packed_geometry(const std::vector<int64_t>& query_lengths, const std::vector<int64_t>& key_lengths) {
-  HARRIER_CHECK(key_lengths.empty() || key_lengths.size() == query_lengths.size(), "each sequence has both lengths");
+  const bool has_both = key_lengths.empty() || key_lengths.size() == query_lengths.size();
+  HARRIER_CHECK(has_both, "each sequence has both lengths");
   Geometry geometry;
   for (size_t i = 0; i < query_lengths.size(); ++i) {
     const int64_t queries = query_lengths[i];

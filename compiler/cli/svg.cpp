@@ -172,12 +172,14 @@ std::string multiplicities(const TilePicture& picture, const Layout& layout) {
   const double cell_height = layout.per_query * static_cast<double>(picture.cell_queries);
   if (std::min(cell_width, cell_height) < kCountFrom) return "";
   std::string text;
-  for (int64_t cell = 0; cell < picture.rows * picture.columns; ++cell) {
-    if (picture.counts[cell] <= 1) continue;
-    text += fmt::format("<text class=\"count\" text-anchor=\"middle\" x=\"{:.5g}\" y=\"{:.5g}\">×{}</text>\n",
-                        kLeft + cell_width * (static_cast<double>(cell % picture.columns) + 0.5),
-                        layout.top + cell_height * (static_cast<double>(cell / picture.columns) + 0.5) + 4,
-                        picture.counts[cell]);
+  for (int64_t row = 0; row < picture.rows; ++row) {
+    for (int64_t column = 0; column < picture.columns; ++column) {
+      const int64_t count = picture.counts[row * picture.columns + column];
+      if (count <= 1) continue;
+      text += fmt::format("<text class=\"count\" text-anchor=\"middle\" x=\"{:.5g}\" y=\"{:.5g}\">×{}</text>\n",
+                          kLeft + cell_width * (static_cast<double>(column) + 0.5),
+                          layout.top + cell_height * (static_cast<double>(row) + 0.5) + 4, count);
+    }
   }
   return text;
 }
