@@ -1,8 +1,9 @@
 // The program itself: streams, exit codes, signals.
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <csignal>
 
 #include "cli_fixture.h"
 
@@ -23,8 +24,11 @@ class ExecutableTest : public CliTest {
     const pid_t child = ::fork();
     if (child == 0) {
       constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC;
-      ::dup2(::open(out.c_str(), kFlags, 0600), STDOUT_FILENO);
-      ::dup2(::open(error.c_str(), kFlags, 0600), STDERR_FILENO);
+      const int out_file = ::open(out.c_str(), kFlags, 0600);
+      const int error_file = ::open(error.c_str(), kFlags, 0600);
+      if (out_file < 0 || error_file < 0) ::_exit(126);
+      ::dup2(out_file, STDOUT_FILENO);
+      ::dup2(error_file, STDERR_FILENO);
       ::execv(pointers[0], pointers.data());
       ::_exit(127);
     }

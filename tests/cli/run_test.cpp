@@ -257,7 +257,9 @@ TEST_F(RunTest, EmitShowsTheKernel) {
 
 TEST(Compare, NaNOnOneSideIsInfinitelyWrong) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const auto row = [](std::vector<float> values) { return make_array<float>(ElementType::kFloat32, {1, 3}, values); };
+  const auto row = [](const std::vector<float>& values) {
+    return make_array<float>(ElementType::kFloat32, {1, 3}, values);
+  };
   EXPECT_EQ(compare(row({1, nan, kInfinity}), row({1, nan, kInfinity})).max_error, 0);
   EXPECT_EQ(compare(row({1, nan, 0}), row({1, 0, 0})).max_error, kInfinity);
   EXPECT_EQ(compare(row({1, 0, 0}), row({1, 0, nan})).at, (std::vector<int64_t>{0, 2}));

@@ -10,6 +10,8 @@
 #include "cli/npy.h"
 #include "ir/error.h"
 
+// libFuzzer gives the name.
+// NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::span<const std::byte> file(reinterpret_cast<const std::byte*>(data), size);
   harrier::NpyArray array;
