@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "compiler/block_atoms.h"
+#include "block_atoms.h"
 #include "compiler/passes/choose_plan.h"
 #include "compiler/passes/lower_pattern.h"
 #include "ir/error.h"

@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "block_atoms.h"
 #include "compiler/bind.h"
-#include "compiler/block_atoms.h"
-#include "compiler/lowered_interpreter.h"
 #include "ir/error.h"
 #include "ir/text.h"
+#include "lowered_interpreter.h"
 #include "support/oracle.h"
 #include "support/random_draws.h"
 #include "support/random_pattern.h"

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "compiler/block_atoms.h"
+#include "block_atoms.h"
 #include "ir/match.h"
 #include "ir/text.h"
 #include "ir/verify.h"

@@ -4,7 +4,7 @@
 #include <random>
 #include <vector>
 
-#include "compiler/block_atoms.h"
+#include "block_atoms.h"
 #include "compiler/harrier.h"
 #include "compiler/passes/lower_pattern.h"
 #include "support/oracle.h"
