@@ -40,7 +40,9 @@ struct BlockWidths {
 };
 
 // Accumulators, one vector of queries each, and a broadcast key must fit: vectors * width + vectors + 1 <= registers.
-constexpr BlockWidths kWidthsOf32 = {.keys = {16, 12, 8, 6}, .values = {8, 8, 4, 4}};
+// Sixteen accumulators hide the latency of two multiply-add units; widths that divide a tile of 64 keys compute no key
+// twice.
+constexpr BlockWidths kWidthsOf32 = {.keys = {16, 8, 8, 4}, .values = {8, 8, 4, 4}};
 constexpr BlockWidths kWidthsOf16 = {.keys = {8, 5, 3, 2}, .values = {8, 4, 3, 2}};
 
 }  // namespace

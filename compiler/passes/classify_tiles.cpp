@@ -77,33 +77,21 @@ class RowWriter {
   }
 
   void write_full(int64_t begin, int64_t end, int32_t count, const Zone& zone) {
-    append_run({.begin = begin,
-                .end = end,
-                .count = count,
-                .table_counts = 0,
-                .score_add = zone.score_add,
-                .count_only = zone.count_only});
+    append_run(begin, end, count, 0, zone);
   }
 
   /// Tiles [begin, end), but for the first where an earlier interval ended in it too.
   void write_partial(int64_t begin, int64_t end, const Zone& zone) {
     if (runs_.size() > first_run_) begin = std::max(begin, runs_.back().end);
     if (begin >= end) return;
-    KeyRun run{.begin = begin,
-               .end = end,
-               .count = 0,
-               .table_counts = 0,
-               .score_add = zone.score_add,
-               .count_only = zone.count_only};
     if (bound_.tables.empty()) {
-      append_run(run);
+      append_run(begin, end, 0, 0, zone);
       return;
     }
-    while (run.begin < end) {
-      run.end = std::min(keys_.floor(run.begin) + keys_.size(), end);
-      run.table_counts = table_counts(run.begin, run.end);
-      append_run(run);
-      run.begin = run.end;
+    while (begin < end) {
+      const int64_t tile_end = std::min(keys_.floor(begin) + keys_.size(), end);
+      append_run(begin, tile_end, 0, table_counts(begin, tile_end), zone);
+      begin = tile_end;
     }
   }
 
@@ -123,16 +111,18 @@ class RowWriter {
     return packed;
   }
 
-  void append_run(const KeyRun& run) {
+  /// Built in place: a run that is put together elsewhere and copied stalls on its own stores, which is half of a short
+  /// row's time.
+  void append_run(int64_t begin, int64_t end, int32_t count, uint32_t counts, const Zone& zone) {
     if (runs_.size() > first_run_) {
       KeyRun& last = runs_.back();
-      if (last.end == run.begin && last.count == run.count && last.table_counts == run.table_counts &&
-          last.score_add == run.score_add && last.count_only == run.count_only) {
-        last.end = run.end;
+      if (last.end == begin && last.count == count && last.table_counts == counts && last.score_add == zone.score_add &&
+          last.count_only == zone.count_only) {
+        last.end = end;
         return;
       }
     }
-    runs_.push_back(run);
+    runs_.emplace_back(begin, end, count, counts, zone.score_add, zone.count_only);
   }
 
   const BoundPattern& bound_;

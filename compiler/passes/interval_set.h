@@ -37,7 +37,7 @@ inline void append(IntervalSet& set, const Interval& interval) {
       return;
     }
   }
-  set.push_back(interval);
+  set.emplace_back(interval.begin, interval.end, interval.low, interval.high);
 }
 
 /// The operators of masks. `out` is overwritten and is neither operand; its memory is reused.

@@ -22,7 +22,7 @@ CpuTarget avx2() {
 TEST(ChoosePlan, WithoutTablesTilesAre64) {
   EXPECT_EQ(
       plan_of(causal(), avx512()),
-      (CpuPlan{.tile_q = 64, .tile_k = 64, .vector_lanes = 16, .q_vectors = 4, .key_block = 6, .value_block = 4}));
+      (CpuPlan{.tile_q = 64, .tile_k = 64, .vector_lanes = 16, .q_vectors = 4, .key_block = 4, .value_block = 4}));
   EXPECT_EQ(plan_of(causal(), avx2()),
             (CpuPlan{.tile_q = 64, .tile_k = 64, .vector_lanes = 8, .q_vectors = 2, .key_block = 5, .value_block = 4}));
 }
