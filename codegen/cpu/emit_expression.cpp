@@ -105,7 +105,7 @@ TypedValue ExpressionEmitter::emit_node(const Expression& expression, const Pair
                           parameter.is_float ? ExpressionType::kFloat : ExpressionType::kInt};
       },
       [&](const TileCount& count) {
-        llvm::Value* shifted = ir.CreateLShr(pair.table_counts, builder_.int32(8 * count.slot));
+        llvm::Value* shifted = ir.CreateLShr(pair.table_counts, builder_.int32(int64_t{8} * count.slot));
         return TypedValue{ir.CreateAnd(shifted, builder_.int32(0xff)), ExpressionType::kInt};
       });
 }
