@@ -132,22 +132,22 @@ std::string print_schedule_rows(const LaunchState& state) {
 }  // namespace
 
 const std::vector<Pass<Compilation>>& compile_passes() {
-  static const std::vector<Pass<Compilation>> passes = {
+  static const std::vector<Pass<Compilation>> kPasses = {
       {"simplify", "rewrite the mask by identities", run_simplify, verify_simplify, print_simplify},
       {"choose_plan", "choose tiles and register blocks", run_choose_plan, verify_choose_plan, print_choose_plan},
       {"lower_pattern", "mask and score as expressions", run_lower_pattern, verify_lower_pattern, print_lower_pattern},
   };
-  return passes;
+  return kPasses;
 }
 
 const std::vector<Pass<LaunchState>>& launch_passes() {
-  static const std::vector<Pass<LaunchState>> passes = {
+  static const std::vector<Pass<LaunchState>> kPasses = {
       {"bind", "check and prepare the arrays", run_bind, verify_bind, print_bind},
       {"classify_tiles", "find the full and partial key tiles of each row", run_classify_tiles, verify_classify_tiles,
        print_classify_tiles},
       {"schedule_rows", "order rows, longest first", run_schedule_rows, verify_schedule_rows, print_schedule_rows},
   };
-  return passes;
+  return kPasses;
 }
 
 std::vector<std::string> pass_names() {
