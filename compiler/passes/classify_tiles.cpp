@@ -8,6 +8,7 @@
 #include "compiler/passes/lower_pattern.h"
 #include "compiler/passes/mask_intervals.h"
 #include "ir/error.h"
+#include "ir/match.h"
 
 namespace harrier {
 namespace {
@@ -146,6 +147,37 @@ std::vector<Zone> zones_of(const Pattern& pattern, const Sequence& sequence) {
   return zones;
 }
 
+/// True for masks of windows alone: moving queries and keys together changes nothing, and what the start of the keys
+/// cuts off shows, for the first run starts there. (Of a dilated or a negated window it may not: their first visible
+/// key can lie further on.)
+bool is_made_of_windows(const Mask& mask) {
+  const auto all_are = [](const std::vector<Mask>& operands) {
+    return std::ranges::all_of(operands, is_made_of_windows);
+  };
+  return match(
+      mask.node, [](const Causal&) { return true; }, [](const Window&) { return true; },
+      [&](const And& node) { return all_are(node.operands); }, [&](const Or& node) { return all_are(node.operands); },
+      [](const auto&) { return false; });
+}
+
+/// Appends the last row's runs, moved by `distance` keys, where that is the next row: a row of windows repeats from
+/// tile to tile for as long as neither row meets an end of the keys. Gives false, and appends nothing, where it may not
+/// be.
+bool repeat_row(TileMap& map, int64_t distance, int64_t key_end) {
+  const auto rows = std::ssize(map.run_offsets) - 1;
+  const int64_t first = map.run_offsets[rows - 1];
+  const int64_t end = map.run_offsets[rows];
+  if (first == end || map.runs[first].begin == 0) return false;
+  if (map.runs[end - 1].end + distance >= key_end) return false;
+  for (int64_t i = first; i < end; ++i) {
+    const KeyRun& run = map.runs[i];
+    map.runs.emplace_back(run.begin + distance, run.end + distance, run.count, run.table_counts, run.score_add,
+                          run.count_only);
+  }
+  map.run_offsets.push_back(std::ssize(map.runs));
+  return true;
+}
+
 }  // namespace
 
 TileMap classify_tiles(const Pattern& pattern, const Shape& shape, const BoundPattern& bound, const Geometry& geometry,
@@ -172,8 +204,11 @@ TileMap classify_tiles(const Pattern& pattern, const Shape& shape, const BoundPa
   for (int64_t batch = 0; batch < std::ssize(geometry.sequences); ++batch) {
     const Sequence& sequence = geometry.sequences[batch];
     const std::vector<Zone> zones = zones_of(pattern, sequence);
+    const bool may_repeat = zones.size() == 1 && tile_q % tile_k == 0 && is_made_of_windows(pattern.mask);
     for (int64_t head = 0; head < map.heads; ++head) {
       for (int64_t begin = 0; begin < sequence.query_valid; begin += tile_q) {
+        const bool is_whole = begin + tile_q <= sequence.query_valid;
+        if (may_repeat && begin > 0 && is_whole && repeat_row(map, tile_q, sequence.key_valid)) continue;
         const QueryRange row{.batch = batch,
                              .head = head,
                              .q_begin = begin,

@@ -261,6 +261,32 @@ TEST(ClassifyTiles, ACausalRowIsOneFullRunAndItsDiagonalTile) {
   EXPECT_EQ(counts.partial, 2 * 4);
 }
 
+TEST(ClassifyTiles, LongRowsOfWindowsAgreeWithBruteForce) {
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    std::mt19937_64 random(seed);
+    const auto draw = [&](int64_t low, int64_t high) {
+      return std::uniform_int_distribution<int64_t>(low, high)(random);
+    };
+    const std::vector<Mask> masks = {
+        window(draw(0, 60), draw(0, 60)),
+        causal() & window(draw(0, 80), draw(0, 80)),
+        window(draw(20, 80), draw(0, 20)) & ~window(draw(0, 10), draw(0, 10)),
+        dilated(draw(0, 70), draw(0, 70), draw(1, 5)) | window(draw(0, 5), draw(0, 5)),
+    };
+    const int64_t tile_k = int64_t{1} << draw(0, 4);
+    const int64_t tile_q = tile_k * draw(1, 4);
+    const int64_t keys = draw(200, 400);
+    const int64_t queries = draw(100, 400);
+    for (size_t i = 0; i < masks.size(); ++i) {
+      SCOPED_TRACE(fmt::format("seed {}: {} tile {}x{}, {} queries, {} keys", seed, print(masks[i]), tile_q, tile_k,
+                               queries, keys));
+      const Case c(pattern_of(masks[i]), one_sequence(queries, keys, queries, draw(keys / 2, keys)), random);
+      expect_sound(c, c.classify(tile_q, tile_k), i == 0);
+      if (HasFailure()) return;
+    }
+  }
+}
+
 TEST(ClassifyTiles, PaddingCutsRuns) {
   std::mt19937_64 random(1);
   Pattern pattern = pattern_of(all());
