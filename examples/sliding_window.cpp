@@ -21,7 +21,7 @@ int main() {
 
   // Two sequences of 300 and 700 tokens, one after another, without padding.
   const std::vector<int64_t> cu_seqlens = {0, 300, 1000};
-  std::vector<float> q(1000 * 2 * 64);
+  std::vector<float> q(size_t{1000} * 2 * 64);
   for (size_t i = 0; i < q.size(); ++i) q[i] = std::sin(static_cast<float>(i));
   std::vector<float> k = q;
   std::vector<float> v = q;

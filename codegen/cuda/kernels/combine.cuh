@@ -51,11 +51,12 @@ __device__ __forceinline__ void combine(const ForwardParams& params, const Split
                       row.key_length,   row.query_token, row.key_token, row.key_valid};
     inverse *= add_sink(lse, Sink::logit(at) * kLog2OfE);
   }
-  uint16* destination = static_cast<uint16*>(params.output_data) + row.batch_coordinate * params.output_batch_stride +
-                        row.head * params.output_head_stride + (row.query_offset + query) * params.output_token_stride;
+  uint16* destination =
+      static_cast<uint16*>(params.output_rows.data) + row.batch_coordinate * params.output_rows.batch_stride +
+      row.head * params.output_rows.head_stride + (row.query_offset + query) * params.output_rows.token_stride;
 #pragma unroll
   for (int i = 0; i < Config::kValueDim / 32; ++i) {
-    if (32 * i + lane < params.output_columns) {
+    if (32 * i + lane < params.output_rows.columns) {
       destination[32 * i + lane] = static_cast<uint16>(ptx::pack<Config::kBFloat16>(output[i] * inverse, 0.0f));
     }
   }

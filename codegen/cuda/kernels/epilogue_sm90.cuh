@@ -105,9 +105,10 @@ __device__ __forceinline__ void store_empty(const ForwardParams& params, const v
   for (int part = 0; part < 2; ++part) {
     const int query = row.query_begin + thread.row() + 8 * part;
     if (query >= row.query_length) continue;
-    uint16* output = static_cast<uint16*>(params.output_data) + row.batch_coordinate * params.output_batch_stride +
-                     row.head * params.output_head_stride + (row.query_offset + query) * params.output_token_stride;
-    for (int column = thread.lane & 3; column < params.output_columns; column += 4) output[column] = 0;
+    uint16* output =
+        static_cast<uint16*>(params.output_rows.data) + row.batch_coordinate * params.output_rows.batch_stride +
+        row.head * params.output_rows.head_stride + (row.query_offset + query) * params.output_rows.token_stride;
+    for (int column = thread.lane & 3; column < params.output_rows.columns; column += 4) output[column] = 0;
     if ((thread.lane & 3) == 0) store_lse(params, row, query, minus_infinity());
   }
 }

@@ -123,7 +123,7 @@ class ListedKeys {
       : entries_(lists.entries), lane_(lane) {
     const int row = at.batch * lists.rows_per_batch + at.head * lists.rows_per_head + query_tile;
     begin_ = lists.row_begin[row];
-    end_ = lists.row_begin[row + 1];
+    end_ = lists.row_end[row];
     partial_ = lists.partial_tiles[row];
   }
 

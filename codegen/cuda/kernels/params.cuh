@@ -30,11 +30,12 @@ struct SequenceTable {
   int key_length;
 };
 
-/// Lists of key boxes, one list for each row of the pattern: entries [row_begin[r], row_begin[r + 1]), the boxes of one
+/// Lists of key boxes, one list for each row of the pattern: entries [row_begin[r], row_end[r]), the boxes of one
 /// key tile side by side, tiles that need a mask first. The low 24 bits of an entry are the box (key /
 /// Config::kBoxRows, kNoBox = a hole that fills up a tile), the high 8 bits how often its keys count beyond once.
 struct KeyLists {
   const int* row_begin;
+  const int* row_end;
   const int* partial_tiles;
   const int* entries;
   int rows_per_head;   // list rows of one head, for tables that differ between heads; 0 when all heads share one table
@@ -51,16 +52,31 @@ struct WorkItem {
   int split_slot;  // where the partial result goes; -1 = the item is the whole row
 };
 
+/// Element (batch, token, head, column) of a tensor is at data[batch * batch_stride + token * token_stride + head *
+/// head_stride + column]; packed tensors have batch 0 alone.
+struct TensorRows {
+  void* data;
+  int64 batch_stride;
+  int64 token_stride;
+  int64 head_stride;
+  int columns;  // the head dim before padding
+};
+
 struct ForwardParams {
-  TensorMap query;
+  TensorMap query;  // maps of the copy engine; kernels without one read the rows below
   TensorMap key;
   TensorMap value;
   TensorMap output;
+  TensorRows query_rows;
+  TensorRows key_rows;
+  TensorRows value_rows;
+  TensorRows output_rows;
   PatternArguments arguments;
   SequenceTable sequences;
   KeyLists lists;
-  const WorkItem* order;  // null: every row of equal sequences, `heads_per_group` heads at a time
-  int work_count;
+  const WorkItem* order;    // null: every row of equal sequences, `heads_per_group` heads at a time
+  const int* order_length;  // how many items `order` holds, counted on the device
+  int work_count;           // items when order == null; else only what the host launched for
   int heads;
   int heads_per_kv_head;
   int heads_per_group;
@@ -70,11 +86,6 @@ struct ForwardParams {
   float* lse;           // null = not wanted
   int64 lse_batch_stride;
   int64 lse_head_stride;
-  void* output_data;   // for rows without keys, which no tensor map writes
-  int output_columns;  // the value dim before padding
-  int64 output_batch_stride;
-  int64 output_head_stride;
-  int64 output_token_stride;
   float* split_output;  // [slot][query of the tile][value dim], normalised
   float* split_lse;     // [slot][query of the tile], in units of log2
   float score_scale;    // what a score is multiplied by, times log2(e)

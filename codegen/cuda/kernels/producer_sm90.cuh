@@ -50,6 +50,7 @@ class Producer {
 
   __device__ __forceinline__ void run() {
     drawn_ = static_cast<int>(blockIdx.x);
+    work_count_ = work_count(params_);
     Next next = Next::kStart;
     do {
       KeySource<Config, Mask> keys;
@@ -102,7 +103,7 @@ class Producer {
   /// Takes the next item into item_. A row with keys is published and its Q is on the way when this returns.
   __device__ __forceinline__ Next look_ahead() {
     const int index = ptx::broadcast(drawn_, 0);
-    if (index >= params_.work_count) return Next::kNone;
+    if (index >= work_count_) return Next::kNone;
     if (lane_ == 0) drawn_ = draw_next(params_);
     item_ = work_item(params_, index);
     RowWork row = describe_row<Config>(params_, item_);
@@ -257,6 +258,7 @@ class Producer {
   WorkItem item_{};
   KeyRows rows_{};  // of the current row
   int drawn_ = 0;   // lane 0: index of the item to take next
+  int work_count_ = 0;
   bool owed_ = false;
   uint32 owed_stage_ = 0;
   KeyRows owed_rows_{};

@@ -5,6 +5,11 @@
 
 namespace harrier {
 
+/// How many items there are.
+__device__ __forceinline__ int work_count(const ForwardParams& params) {
+  return params.order != nullptr ? *params.order_length : params.work_count;
+}
+
 /// Item `index` of the order. Without an array: the rows of `heads_per_group` heads together, so that their K and V
 /// stay in L2, last rows (the longest of a causal mask) first, heads innermost.
 __device__ __forceinline__ WorkItem work_item(const ForwardParams& params, int index) {
