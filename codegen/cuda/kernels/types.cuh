@@ -1,4 +1,5 @@
-// Types and constants that every kernel file shares. Kernels include nothing but files of this folder.
+// Types and constants that every kernel file shares. Kernels include nothing but files of this folder. This file and
+// those that describe parameters are plain C++: the launcher includes the very same.
 #pragma once
 
 namespace harrier {
@@ -27,10 +28,10 @@ inline constexpr int kWarpgroupThreads = 128;
 /// Query rows that one warpgroup owns.
 inline constexpr int kWarpgroupRows = 64;
 
-__device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
+constexpr float minus_infinity() { return __builtin_bit_cast(float, 0xff800000u); }
 
-constexpr __host__ __device__ int smaller(int a, int b) { return a < b ? a : b; }
-constexpr __host__ __device__ int larger(int a, int b) { return a > b ? a : b; }
-constexpr __host__ __device__ int divide_up(int a, int b) { return (a + b - 1) / b; }
+constexpr int smaller(int a, int b) { return a < b ? a : b; }
+constexpr int larger(int a, int b) { return a > b ? a : b; }
+constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
 
 }  // namespace harrier
