@@ -92,6 +92,58 @@ __device__ __forceinline__ void fence_shared_for_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// Copies and products of warps, for every GPU from sm_80 on.
+
+/// Starts a copy of 16 bytes to shared memory, both sides 16-byte aligned: the first `source_bytes` (0 to 16) come from
+/// `source`, which is not read when that is 0, the others are zeros.
+__device__ __forceinline__ void copy_async_16(uint32 destination, const void* source, int source_bytes) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(destination),
+               "l"(__cvta_generic_to_global(source)), "r"(source_bytes)
+               : "memory");
+}
+
+/// Closes a group: the copies that this thread started since the last one.
+__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/// Returns once at most `kPending` of this thread's groups are unfinished; others see the bytes after a CTA barrier.
+template <int kPending>
+__device__ __forceinline__ void wait_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+/// Reads four 8 x 8 tiles of 16-bit values; lane l gives the address of row l % 8 of tile l / 8. Of each tile a lane
+/// gets columns 2 (l % 4) and the next, of row l / 4.
+__device__ __forceinline__ void load_matrices(uint32 address, uint32 (&r)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
+/// The same of the transposed tiles: a lane gets rows 2 (l % 4) and the next, of column l / 4.
+__device__ __forceinline__ void load_matrices_transposed(uint32 address, uint32 (&r)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
+/// d += a b: m16n8k16 of 16-bit values with fp32 accumulators.
+template <bool kBFloat16>
+__device__ __forceinline__ void mma(float (&d)[4], const uint32 (&a)[4], uint32 b0, uint32 b1) {
+  if constexpr (kBFloat16) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+}
+
 // Registers.
 
 template <int kRegisters>
