@@ -1,8 +1,7 @@
 // Joins the parts of split rows: O = sum of w_i O_i with w_i = exp2(lse_i - lse), lse = log2 of the sum of exp2(lse_i).
 #pragma once
 
-#include "codegen/cuda/kernels/epilogue_sm90.cuh"
-#include "codegen/cuda/kernels/producer_sm90.cuh"
+#include "codegen/cuda/kernels/row_results.cuh"
 
 namespace harrier {
 

@@ -172,20 +172,16 @@ class Consumer {
   __device__ __forceinline__ void finish_scores(float (&scores)[kScores], const volatile RowWork& row, bool partial) {
     const volatile int* boxes = shared_.boxes(key_.stage);
     if constexpr (!Score::kIdentity) {
-      score_tile<Config, Score>(scores, position(row), row.query_begin + thread_.row(), boxes, thread_.lane);
+      score_tile<Config, Score>(scores, position_of(params_, row), row.query_begin + thread_.row(), boxes,
+                                thread_.lane);
     }
     if (partial) {
-      mask_tile<Config, Mask>(scores, position(row), row.query_begin + thread_.row(), boxes, thread_.lane,
+      mask_tile<Config, Mask>(scores, position_of(params_, row), row.query_begin + thread_.row(), boxes, thread_.lane,
                               params_.score_scale);
     }
     ptx::warp_sync();
     if (thread_.lane == 0) ptx::barrier_arrive(shared_.key_empty(key_.stage));
     key_.advance();
-  }
-
-  __device__ __forceinline__ Position position(const volatile RowWork& row) const {
-    return {params_.arguments, row.batch,       row.head,      row.query_length,
-            row.key_length,    row.query_token, row.key_token, row.key_valid};
   }
 
   /// V is read by wgmma alone, so one arrival after the wait speaks for the warpgroup.
@@ -198,18 +194,8 @@ class Consumer {
   __device__ __forceinline__ void finish(float (&output)[kOutputs], SoftmaxState& state) {
     const volatile RowWork& row = *shared_.row(pending_row_);
     const int slot = row.split_slot;
-    finish_sums(state);
     float factor[2], lse[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const bool valid = row.query_begin + thread_.row() + 8 * i < row.query_valid;
-      factor[i] = valid && state.sum[i] > 0.0f ? 1.0f / state.sum[i] : 0.0f;
-      lse[i] = valid ? log2_sum(state, i, params_.score_scale) : minus_infinity();
-      // The parts of a split row get the sink when they are combined, once.
-      if constexpr (Sink::kExists) {
-        if (slot < 0) factor[i] *= add_sink(lse[i], Sink::logit(position(row)) * kLog2OfE);
-      }
-    }
+    finish_row<Sink>(params_, row, thread_, state, factor, lse);
     scale_rows(output, factor);
     if (slot >= 0) {
       store_split<Config>(params_, slot, thread_, output, lse);

@@ -7,37 +7,6 @@
 
 namespace harrier {
 
-/// The row that `item` names: where its sequence lies and which of its queries it covers. No tiles yet.
-template <class Config>
-__device__ __forceinline__ RowWork describe_row(const ForwardParams& params, const WorkItem& item) {
-  const SequenceTable& sequences = params.sequences;
-  RowWork row;
-  row.head = item.head;
-  row.batch = item.batch;
-  row.query_begin = item.query_tile * Config::kTileQ;
-  row.split_slot = item.split_slot;
-  row.partial_tiles = 0;
-  row.full_tiles = 0;
-  if (sequences.cu_query != nullptr) {
-    row.query_token = sequences.cu_query[item.batch];
-    row.key_token = sequences.cu_key[item.batch];
-    row.query_length = sequences.cu_query[item.batch + 1] - row.query_token;
-    row.key_length = sequences.cu_key[item.batch + 1] - row.key_token;
-    row.query_offset = row.query_token;
-    row.batch_coordinate = 0;
-  } else {
-    row.query_length = sequences.query_length;
-    row.key_length = sequences.key_length;
-    row.query_token = item.batch * row.query_length;
-    row.key_token = item.batch * row.key_length;
-    row.query_offset = 0;
-    row.batch_coordinate = item.batch;
-  }
-  row.query_valid = sequences.query_valid != nullptr ? sequences.query_valid[item.batch] : row.query_length;
-  row.key_valid = sequences.key_valid != nullptr ? sequences.key_valid[item.batch] : row.key_length;
-  return row;
-}
-
 template <class Config, class Mask>
 class Producer {
  public:
@@ -120,8 +89,7 @@ class Producer {
 
   template <class Row>
   __device__ __forceinline__ KeySource<Config, Mask> keys_of(const Row& row) const {
-    const Position at{params_.arguments, row.batch,       row.head,      row.query_length,
-                      row.key_length,    row.query_token, row.key_token, row.key_valid};
+    const Position at = position_of(params_, row);
     const int query_end = smaller(row.query_begin + Config::kTileQ, row.query_valid);
     return KeySource<Config, Mask>(at, params_.lists, row.query_begin / Config::kTileQ, row.query_begin, query_end,
                                    lane_);

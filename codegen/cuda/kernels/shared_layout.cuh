@@ -1,29 +1,11 @@
 // Where things lie in a CTA's shared memory, and the barriers that say when they are there.
 #pragma once
 
-#include "codegen/cuda/kernels/params.cuh"
 #include "codegen/cuda/kernels/ptx.cuh"
+#include "codegen/cuda/kernels/row_work.cuh"
 #include "codegen/cuda/kernels/wgmma.cuh"
 
 namespace harrier {
-
-/// What consumers need to know of the row (query tile of one head of one sequence) that they work on.
-struct RowWork {
-  int partial_tiles;  // key tiles that need a mask, first; -1 = no more work
-  int full_tiles;
-  int query_begin;  // position of the tile's first query in its sequence
-  int head;
-  int batch;
-  int query_length;  // extents
-  int key_length;
-  int query_valid;
-  int key_valid;
-  int query_token;  // of query 0 / key 0 in the packed order of the batch
-  int key_token;
-  int query_offset;      // token of query 0 in the tensors
-  int batch_coordinate;  // batch index in the tensors; 0 when packed
-  int split_slot;
-};
 
 /// One of several buffers that are filled and emptied in turn.
 template <int kStages>
