@@ -1,4 +1,4 @@
-// The three kinds of failure. Misses (a cache without the entry, say) are std::optional, never exceptions.
+// The four kinds of failure. Misses (a cache without the entry, say) are std::optional, never exceptions.
 #pragma once
 
 #include <stdexcept>
@@ -26,6 +26,28 @@ class ToolchainError : public Error {
 
  private:
   std::string log_;
+};
+
+enum class DeviceFailure {
+  kNoDriver,
+  kNoDevice,
+  kDriverTooOld,
+  kUnsupported,  // a GPU that no kernel family is for
+  kOutOfMemory,
+  kBadImage,  // machine code that does not load
+  kLaunch,
+  kOther,
+};
+
+/// The GPU or its driver refused, or there is none. The message is one line and ends with the remedy. The process and
+/// later calls stay usable.
+class DeviceError : public Error {
+ public:
+  DeviceError(DeviceFailure failure, const std::string& message) : Error(message), failure_(failure) {}
+  DeviceFailure failure() const { return failure_; }
+
+ private:
+  DeviceFailure failure_;
 };
 
 /// Our bug: raised by HARRIER_CHECK, never by user input.

@@ -1,0 +1,74 @@
+#include "runtime/cuda/memory.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "ir/error.h"
+
+namespace harrier::cuda {
+
+DeviceMemory::DeviceMemory(DeviceHandle device, int64_t bytes) : device_(std::move(device)), bytes_(bytes) {
+  if (bytes <= 0) return;
+  const Driver& driver = device_->driver();
+  const CurrentContext current(*device_);
+  const Result result = driver.memory_allocate(&pointer_, static_cast<size_t>(bytes));
+  if (result == kSuccess) return;
+  size_t free_bytes = 0;
+  size_t total_bytes = 0;
+  driver.memory_info(&free_bytes, &total_bytes);
+  check(driver, result, fmt::format("{} bytes of device memory ({} of {} are free)", bytes, free_bytes, total_bytes));
+}
+
+DeviceMemory::~DeviceMemory() {
+  if (pointer_ == 0) return;
+  const CurrentContext current(*device_);
+  device_->driver().memory_free(pointer_);
+}
+
+DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept
+    : device_(std::move(other.device_)),
+      pointer_(std::exchange(other.pointer_, 0)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(pointer_, other.pointer_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+DeviceMemory copy_to_device(const DeviceHandle& device, std::span<const std::byte> bytes) {
+  DeviceMemory memory(device, static_cast<int64_t>(bytes.size()));
+  if (bytes.empty()) return memory;
+  const CurrentContext current(*device);
+  check(device->driver(), device->driver().copy_to_device(memory.pointer(), bytes.data(), bytes.size()),
+        fmt::format("copying {} bytes to the GPU", bytes.size()));
+  return memory;
+}
+
+void copy_to_host(const OpenDevice& device, std::span<std::byte> to, DevicePointer from) {
+  if (to.empty()) return;
+  const CurrentContext current(device);
+  check(device.driver(), device.driver().copy_to_host(to.data(), from, to.size()),
+        fmt::format("copying {} bytes from the GPU", to.size()));
+}
+
+void check_device_pointer(const OpenDevice& device, DevicePointer pointer, const char* what) {
+  const CurrentContext current(device);
+  unsigned type = 0;
+  int ordinal = -1;
+  const Driver& driver = device.driver();
+  const bool known = driver.pointer_attribute(&type, kPointerMemoryType, pointer) == kSuccess;
+  if (!known || type != kMemoryTypeDevice) {
+    throw InvalidInput(fmt::format("{} at {:#x} is not device memory: copy it to GPU {} first", what, pointer,
+                                   device.facts().ordinal));
+  }
+  check(driver, driver.pointer_attribute(&ordinal, kPointerDeviceOrdinal, pointer), what);
+  if (ordinal != device.facts().ordinal) {
+    throw InvalidInput(fmt::format("{} lies on GPU {}, the kernel is for GPU {}: move one of them", what, ordinal,
+                                   device.facts().ordinal));
+  }
+}
+
+}  // namespace harrier::cuda
