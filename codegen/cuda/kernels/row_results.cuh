@@ -21,8 +21,8 @@ __device__ __forceinline__ float log2_sum(const SoftmaxState& state, int row, fl
                                : minus_infinity();
 }
 
-__device__ __forceinline__ void store_lse(const ForwardParams& params, const volatile RowWork& row, int query,
-                                          float lse) {
+template <class Row>
+__device__ __forceinline__ void store_lse(const ForwardParams& params, const Row& row, int query, float lse) {
   if (params.lse == nullptr || query >= row.query_length) return;
   params.lse[row.batch_coordinate * params.lse_batch_stride + row.head * params.lse_head_stride + row.query_offset +
              query] = lse;
@@ -63,9 +63,8 @@ __device__ __forceinline__ void store_split(const ForwardParams& params, int slo
 }
 
 /// A row that sees no key: zeros and minus infinity. Touches no buffer that copies may be filling.
-template <class Config>
-__device__ __forceinline__ void store_empty(const ForwardParams& params, const volatile RowWork& row,
-                                            const ConsumerThread& thread) {
+template <class Config, class Row>
+__device__ __forceinline__ void store_empty(const ForwardParams& params, const Row& row, const ConsumerThread& thread) {
   const int slot = row.split_slot;
   if (slot >= 0) {
     if ((thread.lane & 3) == 0) {
