@@ -5,15 +5,6 @@
 
 namespace harrier {
 
-/// A row that was split: its parts lie in slots first_slot ... first_slot + slots - 1.
-struct SplitRow {
-  int query_tile;
-  int head;
-  int batch;
-  int first_slot;
-  int slots;
-};
-
 inline constexpr int kCombineWarps = 8;
 
 /// One warp for each query; a grid of (split rows, kTileQ / kCombineWarps) CTAs of kCombineWarps warps.

@@ -52,6 +52,15 @@ struct WorkItem {
   int split_slot;  // where the partial result goes; -1 = the item is the whole row
 };
 
+/// A row that was split: its parts lie in slots first_slot ... first_slot + slots - 1.
+struct SplitRow {
+  int query_tile;
+  int head;
+  int batch;
+  int first_slot;
+  int slots;
+};
+
 /// Element (batch, token, head, column) of a tensor is at data[batch * batch_stride + token * token_stride + head *
 /// head_stride + column]; packed tensors have batch 0 alone.
 struct TensorRows {
@@ -86,6 +95,7 @@ struct ForwardParams {
   float* lse;           // null = not wanted
   int64 lse_batch_stride;
   int64 lse_head_stride;
+  int64 lse_token_stride;
   float* split_output;  // [slot][query of the tile][value dim], normalised
   float* split_lse;     // [slot][query of the tile], in units of log2
   float score_scale;    // what a score is multiplied by, times log2(e)

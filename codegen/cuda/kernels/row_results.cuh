@@ -24,8 +24,8 @@ __device__ __forceinline__ float log2_sum(const SoftmaxState& state, int row, fl
 template <class Row>
 __device__ __forceinline__ void store_lse(const ForwardParams& params, const Row& row, int query, float lse) {
   if (params.lse == nullptr || query >= row.query_length) return;
-  params.lse[row.batch_coordinate * params.lse_batch_stride + row.head * params.lse_head_stride + row.query_offset +
-             query] = lse;
+  params.lse[row.batch_coordinate * params.lse_batch_stride + row.head * params.lse_head_stride +
+             (row.query_offset + query) * params.lse_token_stride] = lse;
 }
 
 /// What a finished row's output is multiplied by, and its LSE in units of log2: 1 / sum and log2(sum), zero and minus
