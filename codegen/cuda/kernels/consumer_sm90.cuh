@@ -4,6 +4,7 @@
 
 #include "codegen/cuda/kernels/epilogue_sm90.cuh"
 #include "codegen/cuda/kernels/mask_tile.cuh"
+#include "codegen/cuda/kernels/wgmma.cuh"
 
 namespace harrier {
 

@@ -1,9 +1,9 @@
 // Where things lie in a CTA's shared memory, and the barriers that say when they are there.
 #pragma once
 
+#include "codegen/cuda/kernels/panels.cuh"
 #include "codegen/cuda/kernels/ptx.cuh"
 #include "codegen/cuda/kernels/row_work.cuh"
-#include "codegen/cuda/kernels/wgmma.cuh"
 
 namespace harrier {
 
