@@ -3,18 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "ir/error.h"
 
 namespace harrier {
 namespace {
 
-constexpr int64_t kSharedBytesPerSm = 233472;
 constexpr int64_t kReservedBytesPerCta = 1024;
 constexpr int64_t kRegistersPerSm = 65536;
-constexpr int64_t kRowSlots = 3;
 constexpr int64_t kRowWorkBytes = 56;
 constexpr int64_t kBarrierBytes = 8;
+constexpr int64_t kMostThreadsPerSm = 1536;
+
+/// What the GPU that a family is named after has.
+int64_t shared_bytes_per_sm(CudaFamily family) { return family == CudaFamily::kSm90 ? 233472 : 167936; }
 
 /// Registers a thread is launched with when `threads` of them fill the multiprocessor.
 int64_t launch_registers(int64_t threads) { return kRegistersPerSm / threads / 8 * 8; }
@@ -23,27 +26,68 @@ void refuse(bool refused, const std::string& sentence) {
   if (refused) throw InvalidInput(sentence);
 }
 
+/// The largest boxes that make up whole key tiles and whole blocks.
+int box_rows(int tile_k, int64_t block_rows) {
+  return block_rows > 0 ? static_cast<int>(std::gcd(int64_t{tile_k}, block_rows)) : tile_k;
+}
+
+void verify_sm90(const CudaPlan& plan) {
+  refuse(plan.stages < 2 || plan.query_stages < 1, "a plan needs 2 stages of K and V and 1 of Q");
+  const int64_t pool = launch_registers(int64_t{cuda_threads(plan)} * plan.ctas_per_sm) * (plan.consumers + 1);
+  const int64_t wanted = int64_t{plan.consumers} * plan.consumer_registers + plan.producer_registers;
+  refuse(wanted > pool,
+         fmt::format("warpgroups ask for {} registers a thread column, the CTA is launched with {}: lower them", wanted,
+                     pool));
+}
+
+void verify_sm80(const CudaPlan& plan, const Shape& shape) {
+  refuse(
+      plan.stages != 2 || plan.query_stages != 1,
+      fmt::format("{} stages of K and V and {} of Q: kernels of sm_80 have 2 and 1", plan.stages, plan.query_stages));
+  refuse(shape.head_dim % 8 != 0 || shape.value_dim % 8 != 0,
+         fmt::format("head dims {} and {} are not multiples of 8, which kernels of sm_80 copy at a time: pad them",
+                     shape.head_dim, shape.value_dim));
+  const int64_t threads = int64_t{cuda_threads(plan)} * plan.ctas_per_sm;
+  refuse(threads > kMostThreadsPerSm, fmt::format("{} threads a multiprocessor exceed the limit of {}: take fewer CTAs",
+                                                  threads, kMostThreadsPerSm));
+}
+
 }  // namespace
 
 std::string print(const CudaPlan& plan) {
-  return fmt::format(
-      "{}x{} in boxes of {}, {} consumers, {}+{} stages, {}, {}/{} registers, {} CTA{} a multiprocessor{}",
-      64 * plan.consumers, plan.tile_k, plan.box_rows, plan.consumers, plan.stages, plan.query_stages,
-      plan.ping_pong ? "ping-pong" : "no ping-pong", plan.consumer_registers, plan.producer_registers, plan.ctas_per_sm,
-      plan.ctas_per_sm == 1 ? "" : "s", plan.fold_scale ? "" : ", scale not folded");
+  std::string text = fmt::format("{}x{} in boxes of {}, ", 64 * plan.consumers, plan.tile_k, plan.box_rows);
+  if (plan.family == CudaFamily::kSm90) {
+    text +=
+        fmt::format("{} consumers, {}+{} stages, {}, {}/{} registers", plan.consumers, plan.stages, plan.query_stages,
+                    plan.ping_pong ? "ping-pong" : "no ping-pong", plan.consumer_registers, plan.producer_registers);
+  } else {
+    text += fmt::format("{} warps", 4 * plan.consumers);
+  }
+  return text + fmt::format(", {} CTA{} a multiprocessor{}", plan.ctas_per_sm, plan.ctas_per_sm == 1 ? "" : "s",
+                            plan.fold_scale ? "" : ", scale not folded");
 }
 
 int64_t padded_dim(int64_t dim) { return (dim + 31) / 32 * 32; }
 
 int64_t panel_columns(int64_t dim) { return padded_dim(dim) % 64 == 0 ? 64 : 32; }
 
+int cuda_threads(const CudaPlan& plan) {
+  return 128 * (plan.family == CudaFamily::kSm90 ? plan.consumers + 1 : plan.consumers);
+}
+
 int64_t shared_bytes(const CudaPlan& plan, const Shape& shape) {
   const int64_t qk_dim = padded_dim(shape.head_dim);
   const int64_t value_dim = padded_dim(shape.value_dim);
-  const int64_t query = int64_t{64} * plan.consumers * std::max(qk_dim, value_dim) * 2;
+  const int64_t queries = int64_t{64} * plan.consumers;
   const int64_t tiles = int64_t{plan.stages} * plan.tile_k * (qk_dim + value_dim) * 2;
-  const int64_t barriers = int64_t{2} * plan.query_stages + int64_t{4} * plan.stages + 2 * kRowSlots;
   const int64_t boxes = int64_t{plan.stages} * (plan.tile_k / plan.box_rows) * 4;
+  if (plan.family == CudaFamily::kSm80) {
+    constexpr int64_t kRowSlots = 2;
+    return queries * qk_dim * 2 + tiles + boxes + kRowSlots * (kRowWorkBytes + 4);
+  }
+  constexpr int64_t kRowSlots = 3;
+  const int64_t query = queries * std::max(qk_dim, value_dim) * 2;
+  const int64_t barriers = int64_t{2} * plan.query_stages + int64_t{4} * plan.stages + 2 * kRowSlots;
   return plan.query_stages * query + tiles + barriers * kBarrierBytes + boxes + kRowSlots * kRowWorkBytes;
 }
 
@@ -53,22 +97,23 @@ void verify(const CudaPlan& plan, const Shape& shape) {
   refuse(shape.dtype == DataType::kFloat32, "CUDA kernels take bf16 and fp16: convert, or use the CPU backend");
   refuse(plan.consumers < 1 || plan.consumers > 3,
          fmt::format("{} consumer warpgroups are outside 1..3", plan.consumers));
-  refuse(plan.stages < 2 || plan.query_stages < 1, "a plan needs 2 stages of K and V and 1 of Q");
-  refuse(
-      plan.tile_k % 16 != 0 || plan.tile_k % plan.box_rows != 0 || plan.box_rows % 8 != 0 || plan.box_rows > 256,
-      fmt::format("a key tile of {} in boxes of {}: tiles are multiples of 16, boxes multiples of 8 that divide them",
-                  plan.tile_k, plan.box_rows));
+  refuse(plan.tile_k < 16 || plan.box_rows < 8 || plan.tile_k % 16 != 0 || plan.tile_k % plan.box_rows != 0 ||
+             plan.box_rows % 8 != 0 || plan.box_rows > 256,
+         fmt::format("a key tile of {} in boxes of {}: tiles are multiples of 16, boxes multiples of 8 up to 256 that "
+                     "divide them",
+                     plan.tile_k, plan.box_rows));
+  refuse(plan.ctas_per_sm < 1, fmt::format("{} CTAs a multiprocessor: take at least 1", plan.ctas_per_sm));
   const int64_t bytes = shared_bytes(plan, shape) + kReservedBytesPerCta;
-  refuse(bytes * plan.ctas_per_sm > kSharedBytesPerSm,
+  const int64_t limit = shared_bytes_per_sm(plan.family);
+  refuse(bytes * plan.ctas_per_sm > limit,
          fmt::format("{} CTAs of {} bytes of shared memory exceed the {} of a multiprocessor: take fewer stages or a "
                      "smaller key tile",
-                     plan.ctas_per_sm, bytes, kSharedBytesPerSm));
-  const int64_t threads = int64_t{128} * (plan.consumers + 1);
-  const int64_t pool = launch_registers(threads * plan.ctas_per_sm) * (plan.consumers + 1);
-  const int64_t wanted = int64_t{plan.consumers} * plan.consumer_registers + plan.producer_registers;
-  refuse(wanted > pool,
-         fmt::format("warpgroups ask for {} registers a thread column, the CTA is launched with {}: lower them", wanted,
-                     pool));
+                     plan.ctas_per_sm, bytes, limit));
+  if (plan.family == CudaFamily::kSm90) {
+    verify_sm90(plan);
+  } else {
+    verify_sm80(plan, shape);
+  }
 }
 
 CudaPlan default_sm90_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query) {
@@ -102,8 +147,23 @@ CudaPlan default_sm90_plan(const Shape& shape, int64_t block_rows, int64_t keys_
     plan.consumer_registers = 240;
   }
   if (block_rows > 0 && plan.tile_k % 64 != 0) plan.tile_k = 64;
-  plan.box_rows = plan.tile_k;
-  if (block_rows > 0) plan.box_rows = static_cast<int>(std::min<int64_t>(block_rows, plan.tile_k));
+  plan.box_rows = box_rows(plan.tile_k, block_rows);
+  return plan;
+}
+
+CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t) {
+  const int64_t dim = std::max(padded_dim(shape.head_dim), padded_dim(shape.value_dim));
+  CudaPlan plan = {.family = CudaFamily::kSm80,
+                   .tile_k = 64,
+                   .query_stages = 1,
+                   .ping_pong = false,
+                   .consumer_registers = 0,
+                   .producer_registers = 0};
+  if (dim > 128) plan.tile_k = 32;
+  // 128 queries read K and V half as often as 64 do, where they fit; a row of lists belongs to one block of queries.
+  if (dim <= 64 || dim > 192 || (block_rows > 0 && block_rows < 128)) plan.consumers = 1;
+  if (plan.consumers == 1) plan.ctas_per_sm = dim <= 64 ? 3 : dim <= 128 ? 2 : 1;
+  plan.box_rows = box_rows(plan.tile_k, block_rows);
   return plan;
 }
 

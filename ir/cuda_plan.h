@@ -1,4 +1,4 @@
-// The plan of a CUDA kernel: every number that we choose for sm_90a, and what shared memory and registers allow.
+// The plan of a CUDA kernel: every number that we choose, and what shared memory and registers allow.
 #pragma once
 
 #include <cstdint>
@@ -8,14 +8,20 @@
 
 namespace harrier {
 
-/// One row is 64 queries for each consumer warpgroup; keys come `tile_k` at a time, gathered from boxes of `box_rows`.
+/// Which kernel: the one for sm_90a, where one warp starts bulk copies and warpgroups multiply, or the one for sm_80
+/// and everything after it, where every warp copies and multiplies.
+enum class CudaFamily { kSm90, kSm80 };
+
+/// One row is 64 queries for each consumer, a group of four warps; keys come `tile_k` at a time, gathered from boxes of
+/// `box_rows`.
 struct CudaPlan {
+  CudaFamily family = CudaFamily::kSm90;
   int consumers = 2;
   int tile_k = 128;
-  int box_rows = 128;    // tile_k where keys follow from the mask; the block size (at most tile_k) for block lists
-  int stages = 2;        // buffers of K, and of V
-  int query_stages = 2;  // 2 lets the last product of a row run together with the first of the next
-  bool ping_pong = true;
+  int box_rows = 128;     // tile_k where keys follow from the mask; the block size (at most tile_k) for block lists
+  int stages = 2;         // buffers of K, and of V; sm_80 has 2
+  int query_stages = 2;   // 2 lets the last product of a row run together with the first of the next; sm_80 has 1
+  bool ping_pong = true;  // sm_90a alone, as are the next two
   int consumer_registers = 232;
   int producer_registers = 40;
   int ctas_per_sm = 1;
@@ -23,7 +29,8 @@ struct CudaPlan {
   bool operator==(const CudaPlan&) const = default;
 };
 
-/// "128x128 in boxes of 128, 2 consumers, 2+2 stages, ping-pong, 232/40 registers, 1 CTA a multiprocessor"
+/// "128x128 in boxes of 128, 2 consumers, 2+2 stages, ping-pong, 232/40 registers, 1 CTA a multiprocessor", or
+/// "128x64 in boxes of 64, 8 warps, 1 CTA a multiprocessor"
 std::string print(const CudaPlan& plan);
 
 /// Head dims in shared memory: the next multiple of 32. The copy engine fills the difference with zeros.
@@ -32,14 +39,25 @@ int64_t padded_dim(int64_t dim);
 /// Columns of a swizzled panel: 64 where they divide the padded dim, else 32.
 int64_t panel_columns(int64_t dim);
 
+/// Threads of a CTA.
+int cuda_threads(const CudaPlan& plan);
+
 /// Dynamic shared memory of a CTA in bytes, as the kernel lays it out.
 int64_t shared_bytes(const CudaPlan& plan, const Shape& shape);
 
-/// Throws InvalidInput when the plan does not fit an H100: shared memory, registers, tile shapes.
+/// What a CTA may have of it on every GPU from sm_80 on. Default plans of sm_80 keep to it; others may need more, up to
+/// what sm_80 itself has.
+inline constexpr int64_t kPortableSharedBytes = 101376;
+
+/// Throws InvalidInput when the plan does not fit an H100 or, of the other family, an A100: shared memory, registers,
+/// tile shapes.
 void verify(const CudaPlan& plan, const Shape& shape);
 
 /// The plan that we measured to be good. `block_rows` is the block size of the mask's lists, 0 where keys follow from
 /// the mask; `keys_per_query` is about how many keys a query sees.
 CudaPlan default_sm90_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query);
+
+/// The same for sm_80 and what comes after it, chosen by what fits and compiles without spills.
+CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query);
 
 }  // namespace harrier

@@ -145,13 +145,17 @@ std::string config_text(const LoweredPattern& lowered, const Shape& shape, const
   line("int", "kTileQ", number(int64_t{64} * plan.consumers), "queries of a row");
   line("int", "kTileK", number(plan.tile_k), "keys of a tile");
   line("int", "kBoxRows", number(plan.box_rows), "keys that are copied together");
-  line("int", "kConsumers", number(plan.consumers), "warpgroups");
-  line("int", "kStages", number(plan.stages), "buffers of K, and of V");
-  line("int", "kQueryStages", number(plan.query_stages));
-  line("int", "kConsumerRegisters", number(plan.consumer_registers), "of a thread");
-  line("int", "kProducerRegisters", number(plan.producer_registers));
-  line("int", "kCtasPerSm", number(plan.ctas_per_sm));
-  line("bool", "kPingPong", plan.ping_pong ? "true" : "false", "warpgroups issue their products in turn");
+  if (plan.family == CudaFamily::kSm90) {
+    line("int", "kConsumers", number(plan.consumers), "warpgroups");
+    line("int", "kStages", number(plan.stages), "buffers of K, and of V");
+    line("int", "kQueryStages", number(plan.query_stages));
+    line("int", "kConsumerRegisters", number(plan.consumer_registers), "of a thread");
+    line("int", "kProducerRegisters", number(plan.producer_registers));
+    line("int", "kCtasPerSm", number(plan.ctas_per_sm));
+    line("bool", "kPingPong", plan.ping_pong ? "true" : "false", "warpgroups issue their products in turn");
+  } else {
+    line("int", "kConsumers", number(plan.consumers), "groups of four warps");
+  }
   line("bool", "kBFloat16", shape.dtype == DataType::kBFloat16 ? "true" : "false");
   line("KeySourceKind", "kKeySource",
        key_source_of(lowered) == CudaKeySource::kLists ? "KeySourceKind::kLists" : "KeySourceKind::kClosedForm");
@@ -183,27 +187,33 @@ std::optional<int> folded_scale(const LoweredPattern& lowered, const CudaPlan& p
 std::string emit_cuda_stub(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan) {
   verify(plan, shape);
   verify_pattern(lowered);
-  std::string text = fmt::format("// Made by Harrier for sm_90a. Pattern:\n{}// Shape: {}\n// Plan: {}\n",
-                                 commented(structural_text(lowered)), print(shape), print(plan));
-  text +=
-      "#include \"codegen/cuda/kernels/combine.cuh\"\n#include \"codegen/cuda/kernels/forward_sm90.cuh\"\n"
-      "#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace harrier {\n\n";
+  const bool sm90 = plan.family == CudaFamily::kSm90;
+  const char* family = sm90 ? "sm90" : "sm80";
+  std::string text =
+      fmt::format("// Made by Harrier for {}. Pattern:\n{}// Shape: {}\n// Plan: {}\n", sm90 ? "sm_90a" : "sm_80",
+                  commented(structural_text(lowered)), print(shape), print(plan));
+  text += fmt::format(
+      "#include \"codegen/cuda/kernels/combine.cuh\"\n#include \"codegen/cuda/kernels/forward_{}.cuh\"\n"
+      "#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace harrier {{\n\n",
+      family);
   text += mask_text(lowered) + score_text(lowered, plan) + sink_text(lowered) + config_text(lowered, shape, plan);
   text += fmt::format(
-      "static_assert(SharedLayout<Config>::kBytes == {}, \"the plan and the kernel disagree on shared memory\");\n"
-      "static_assert(forward_threads<Config>() == {}, \"the plan and the kernel disagree on threads\");\n\n"
+      "static_assert({}<Config>::kBytes == {}, \"the plan and the kernel disagree on shared memory\");\n"
+      "static_assert({}<Config>() == {}, \"the plan and the kernel disagree on threads\");\n\n"
       "}}  // namespace harrier\n\n",
-      shared_bytes(plan, shape), 128 * (plan.consumers + 1));
+      sm90 ? "SharedLayout" : "SharedLayoutSm80", shared_bytes(plan, shape),
+      sm90 ? "forward_threads" : "forward_threads_sm80", cuda_threads(plan));
   text += fmt::format(
       "extern \"C\" __global__ void __launch_bounds__({}, {}) {}(\n"
       "    const __grid_constant__ harrier::ForwardParams params) {{\n"
       "  extern __shared__ __align__(1024) unsigned char memory[];\n"
-      "  harrier::forward_sm90<harrier::Config, harrier::Mask, harrier::Score, harrier::Sink>(params, memory);\n}}\n\n",
-      128 * (plan.consumers + 1), plan.ctas_per_sm, kCudaForwardName);
+      "  harrier::forward_{}<harrier::Config, harrier::Mask, harrier::Score, harrier::Sink>(params, memory);\n}}\n\n",
+      cuda_threads(plan), plan.ctas_per_sm, kCudaForwardName, family);
   text += fmt::format(
       "extern \"C\" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) {}(\n"
-      "    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows) {{\n"
-      "  harrier::combine<harrier::Config, harrier::Sink>(params, split_rows);\n}}\n",
+      "    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows,\n"
+      "    const int* split_count) {{\n"
+      "  harrier::combine<harrier::Config, harrier::Sink>(params, split_rows, split_count);\n}}\n",
       kCudaCombineName);
   return text;
 }

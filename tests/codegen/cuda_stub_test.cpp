@@ -1,4 +1,5 @@
-// Stubs are what the goldens say, byte for byte, and compile for sm_90a without spills or serialised products.
+// Stubs are what the goldens say, byte for byte, and compile without spills or serialised products: those of sm_90a for
+// it alone, those of sm_80 for all that they may run on.
 //
 // HARRIER_UPDATE_GOLDENS=1 rewrites tests/data/cuda.
 #include <fmt/format.h>
@@ -24,9 +25,16 @@ struct Stub {
   Shape shape;
   int64_t block_rows = 0;
   int64_t keys_per_query = 8192;
+  CudaFamily family = CudaFamily::kSm90;
 
-  std::string text() const {
-    return emit_cuda_stub(lowered, shape, default_sm90_plan(shape, block_rows, keys_per_query));
+  CudaPlan plan() const {
+    return family == CudaFamily::kSm90 ? default_sm90_plan(shape, block_rows, keys_per_query)
+                                       : default_sm80_plan(shape, block_rows, keys_per_query);
+  }
+  std::string text() const { return emit_cuda_stub(lowered, shape, plan()); }
+  std::vector<std::string> architectures() const {
+    return family == CudaFamily::kSm90 ? std::vector<std::string>{"sm_90a"}
+                                       : std::vector<std::string>{"sm_80", "sm_89", "sm_90", "compute_80"};
   }
 };
 
@@ -34,7 +42,7 @@ void PrintTo(const Stub& stub, std::ostream* out) { *out << stub.name; }
 
 std::vector<Stub> stubs() {
   using test::pattern, test::shape;
-  return {
+  std::vector<Stub> all = {
       {"dense_d128", pattern(std::nullopt), shape(128, 128)},
       {"causal_d64", pattern(test::causal(), {0}), shape(64, 64)},
       {"window_d96_fp16", pattern(test::window(), {1023, 0}), shape(96, 96, DataType::kFloat16)},
@@ -51,6 +59,13 @@ std::vector<Stub> stubs() {
        shape(128, 128), 128},
       {"everything_d80", test::everything_at_once(), shape(80, 80), 16},
   };
+  for (size_t i = 0, count = all.size(); i < count; ++i) {
+    Stub stub = all[i];
+    stub.name += "_sm80";
+    stub.family = CudaFamily::kSm80;
+    all.push_back(stub);
+  }
+  return all;
 }
 
 std::string read(const std::filesystem::path& path) {
@@ -74,10 +89,12 @@ TEST_P(CudaStub, IsTheGoldenText) {
 }
 
 TEST_P(CudaStub, CompilesWithoutSpillsOrSerialisedProducts) {
-  const auto result = test::compile_with_nvrtc(GetParam().text(), "sm_90a");
-  if (!result) GTEST_SKIP() << "no libnvrtc on this machine";
-  ASSERT_TRUE(result->compiled) << result->log;
-  EXPECT_EQ(test::complaints(result->log), "");
+  for (const std::string& architecture : GetParam().architectures()) {
+    const auto result = test::compile_with_nvrtc(GetParam().text(), architecture);
+    if (!result) GTEST_SKIP() << "no libnvrtc on this machine";
+    ASSERT_TRUE(result->compiled) << architecture << "\n" << result->log;
+    EXPECT_EQ(test::complaints(result->log), "") << architecture;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Plans, CudaStub, testing::ValuesIn(stubs()),
@@ -86,9 +103,12 @@ INSTANTIATE_TEST_SUITE_P(Plans, CudaStub, testing::ValuesIn(stubs()),
 TEST(CudaKernels, EachFileCompilesAlone) {
   for (const auto& entry : std::filesystem::directory_iterator(HARRIER_SOURCE_DIR "/codegen/cuda/kernels")) {
     const std::string name = entry.path().filename().string();
-    const auto result = test::compile_with_nvrtc(fmt::format("#include \"codegen/cuda/kernels/{}\"\n", name), "sm_90a");
-    if (!result) GTEST_SKIP() << "no libnvrtc on this machine";
-    EXPECT_TRUE(result->compiled) << name << "\n" << result->log;
+    for (const char* architecture : {"sm_80", "sm_90a"}) {
+      const auto result =
+          test::compile_with_nvrtc(fmt::format("#include \"codegen/cuda/kernels/{}\"\n", name), architecture);
+      if (!result) GTEST_SKIP() << "no libnvrtc on this machine";
+      EXPECT_TRUE(result->compiled) << name << " for " << architecture << "\n" << result->log;
+    }
   }
 }
 

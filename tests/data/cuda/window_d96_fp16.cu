@@ -55,6 +55,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) harrier_forward(
 }
 
 extern "C" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) harrier_combine(
-    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows) {
-  harrier::combine<harrier::Config, harrier::Sink>(params, split_rows);
+    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows,
+    const int* split_count) {
+  harrier::combine<harrier::Config, harrier::Sink>(params, split_rows, split_count);
 }

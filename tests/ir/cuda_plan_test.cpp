@@ -1,0 +1,86 @@
+// Plans of CUDA kernels: defaults fit the GPUs that they are for, whatever the shape; what does not fit is named.
+#include "ir/cuda_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ir/error.h"
+
+namespace harrier {
+namespace {
+
+constexpr int64_t kBlockRows[] = {0, 16, 32, 64, 128};
+
+Shape shape(int64_t head_dim, int64_t value_dim) {
+  return {.head_dim = head_dim, .value_dim = value_dim, .dtype = DataType::kBFloat16};
+}
+
+std::string message(const CudaPlan& plan, const Shape& shape) {
+  try {
+    verify(plan, shape);
+  } catch (const InvalidInput& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(CudaPlan, DefaultsFitEveryHeadDimAndBlockSize) {
+  for (int64_t head_dim = 16; head_dim <= 256; head_dim += 8) {
+    for (const int64_t value_dim : {int64_t{16}, int64_t{64}, int64_t{128}, int64_t{256}, head_dim}) {
+      for (const int64_t block_rows : kBlockRows) {
+        SCOPED_TRACE(testing::Message() << head_dim << "/" << value_dim << " in blocks of " << block_rows);
+        const CudaPlan sm80 = default_sm80_plan(shape(head_dim, value_dim), block_rows, 4096);
+        EXPECT_EQ(message(sm80, shape(head_dim, value_dim)), "no error");
+        EXPECT_LE(shared_bytes(sm80, shape(head_dim, value_dim)), kPortableSharedBytes);
+        if (block_rows > 0) {
+          EXPECT_EQ(block_rows % sm80.box_rows, 0) << "a block is made of whole boxes";
+        }
+        const CudaPlan sm90 = default_sm90_plan(shape(head_dim, value_dim), block_rows, 4096);
+        if (block_rows > 0) {
+          EXPECT_EQ(block_rows % sm90.box_rows, 0) << "a block is made of whole boxes";
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaPlan, BlocksThatDivideNoTileAreGatheredFromTheirParts) {
+  EXPECT_EQ(default_sm80_plan(shape(64, 64), 48, 4096).box_rows, 16);
+  EXPECT_EQ(default_sm90_plan(shape(128, 128), 192, 4096).box_rows, 64);
+}
+
+TEST(CudaPlan, SaysWhatItIs) {
+  EXPECT_EQ(print(CudaPlan{}),
+            "128x128 in boxes of 128, 2 consumers, 2+2 stages, ping-pong, 232/40 registers, 1 CTA a multiprocessor");
+  EXPECT_EQ(print(default_sm80_plan(shape(128, 128), 0, 4096)),
+            "128x64 in boxes of 64, 8 warps, 1 CTA a multiprocessor");
+  EXPECT_EQ(cuda_threads(CudaPlan{}), 384);
+  EXPECT_EQ(cuda_threads(default_sm80_plan(shape(128, 128), 0, 4096)), 256);
+}
+
+TEST(CudaPlan, NamesWhatDoesNotFit) {
+  const Shape small = shape(64, 64);
+  CudaPlan plan = default_sm80_plan(small, 0, 4096);
+  plan.stages = 3;
+  plan.ctas_per_sm = 1;
+  EXPECT_THAT(message(plan, small), testing::HasSubstr("3 stages of K and V"));
+  plan = default_sm80_plan(small, 0, 4096);
+  plan.tile_k = 512;
+  plan.box_rows = 64;
+  EXPECT_THAT(message(plan, small), testing::HasSubstr("exceed the 167936 of a multiprocessor"));
+  plan = default_sm80_plan(shape(32, 32), 0, 4096);
+  plan.tile_k = plan.box_rows = 16;
+  plan.ctas_per_sm = 13;
+  EXPECT_THAT(message(plan, shape(32, 32)), testing::HasSubstr("1664 threads"));
+  EXPECT_THAT(message(default_sm80_plan(shape(68, 64), 0, 4096), shape(68, 64)),
+              testing::HasSubstr("not multiples of 8"));
+  plan = {};
+  plan.box_rows = 0;
+  EXPECT_THAT(message(plan, small), testing::HasSubstr("boxes of 0"));
+  plan = {};
+  plan.consumer_registers = 256;
+  EXPECT_THAT(message(plan, small), testing::HasSubstr("552 registers"));
+}
+
+}  // namespace
+}  // namespace harrier
