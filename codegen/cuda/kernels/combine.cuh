@@ -7,10 +7,13 @@ namespace harrier {
 
 inline constexpr int kCombineWarps = 8;
 
-/// One warp for each query; a grid of (split rows, kTileQ / kCombineWarps) CTAs of kCombineWarps warps.
+/// One warp for each query; a grid of (most split rows, kTileQ / kCombineWarps) CTAs of kCombineWarps warps. How many
+/// rows are split is known on the device alone; the CTAs beyond have nothing to do.
 template <class Config, class Sink = NoSink>
-__device__ __forceinline__ void combine(const ForwardParams& params, const SplitRow* split_rows) {
+__device__ __forceinline__ void combine(const ForwardParams& params, const SplitRow* split_rows,
+                                        const int* split_count = nullptr) {
   static_assert(Config::kTileQ % kCombineWarps == 0, "every warp has a query");
+  if (split_count != nullptr && static_cast<int>(blockIdx.x) >= *split_count) return;
   const SplitRow& split = split_rows[blockIdx.x];
   const RowWork row = describe_row<Config>(params, {split.query_tile, split.head, split.batch, 0, 0, -1});
   const int lane = threadIdx.x & 31;

@@ -13,9 +13,47 @@ struct TileCounts {
   int full;
 };
 
-/// From the mask's intervals. Their bounds do not fall as the query grows, so the first query's lower and the last
-/// one's upper bound enclose every key that any query of the row sees, and the other two only keys that all of them
-/// see. A warp classifies 32 tiles at a time.
+/// How much of some keys some queries see.
+enum class Visibility : int { kEmpty, kPartial, kFull };
+
+/// What the mask's intervals say of queries [query_begin, query_end). Their bounds do not fall as the query grows, so
+/// the first query's lower and the last one's upper bound enclose every key that any of the queries sees, and the other
+/// two only keys that all of them see.
+template <class Mask, bool kExact>
+struct RowIntervals {
+  Interval hull[Mask::kIntervals];
+  Interval inner[Mask::kIntervals];
+
+  template <int kIndex = 0>
+  __device__ __forceinline__ void set(const Position& at, int query_begin, int query_end) {
+    const Interval queries = Mask::template queries<kIndex>(at);
+    const int first = larger(query_begin, queries.begin), last = smaller(query_end, queries.end) - 1;
+    hull[kIndex] = inner[kIndex] = {0, 0};
+    if (first <= last) {
+      const Interval low = Mask::template interval<kIndex>(at, first);
+      const Interval high = Mask::template interval<kIndex>(at, last);
+      hull[kIndex] = {larger(low.begin, 0), smaller(high.end, at.key_valid)};
+      // A predicate may hide keys inside its intervals; an interval that some query lacks is full for none.
+      const bool all = first == query_begin && last == query_end - 1 && kExact;
+      if (all) inner[kIndex] = {larger(high.begin, 0), smaller(low.end, at.key_valid)};
+    }
+    if constexpr (kIndex + 1 < Mask::kIntervals) set<kIndex + 1>(at, query_begin, query_end);
+  }
+
+  /// What the queries see of keys [begin, end): kPartial also where they may see nothing.
+  __device__ __forceinline__ Visibility of(int begin, int end) const {
+    Visibility visibility = Visibility::kEmpty;
+#pragma unroll
+    for (int i = 0; i < Mask::kIntervals; ++i) {
+      const bool may_show = begin < hull[i].end && hull[i].begin < end;
+      if (may_show && visibility == Visibility::kEmpty) visibility = Visibility::kPartial;
+      if (inner[i].begin <= begin && end <= inner[i].end) visibility = Visibility::kFull;
+    }
+    return visibility;
+  }
+};
+
+/// From the mask's intervals. A warp classifies 32 tiles at a time.
 template <class Config, class Mask>
 class ClosedFormKeys {
  public:
@@ -23,22 +61,22 @@ class ClosedFormKeys {
   __device__ __forceinline__ ClosedFormKeys(const Position& at, const KeyLists&, int, int query_begin, int query_end,
                                             int lane)
       : lane_(lane) {
-    set_bounds<0>(at, query_begin, query_end);
+    bounds_.set(at, query_begin, query_end);
   }
 
   __device__ __forceinline__ TileCounts count() const {
     TileCounts counts{0, 0};
     for (int base = seek(0); base != kNoTile; base = seek(base + 32)) {
-      const Kind kind = classify(base + lane_);
-      counts.partial += __popc(__ballot_sync(0xffffffffu, kind == Kind::kPartial));
-      counts.full += __popc(__ballot_sync(0xffffffffu, kind == Kind::kFull));
+      const Visibility kind = classify(base + lane_);
+      counts.partial += __popc(__ballot_sync(0xffffffffu, kind == Visibility::kPartial));
+      counts.full += __popc(__ballot_sync(0xffffffffu, kind == Visibility::kFull));
     }
     return counts;
   }
 
   /// Starts giving tiles, at the `first`-th.
   __device__ __forceinline__ void start(int first) {
-    wanted_ = Kind::kPartial;
+    wanted_ = Visibility::kPartial;
     base_ = seek(0);
     find();
     for (int i = 0; i < first; ++i) next();
@@ -49,7 +87,7 @@ class ClosedFormKeys {
     while (found_ == 0) {
       base_ = seek(base_ + 32);
       if (base_ == kNoTile) {
-        wanted_ = Kind::kFull;
+        wanted_ = Visibility::kFull;
         base_ = seek(0);
       }
       find();
@@ -60,58 +98,34 @@ class ClosedFormKeys {
   }
 
  private:
-  enum class Kind { kEmpty, kPartial, kFull };
   static constexpr int kNoTile = 0x7fffffff;
-
-  template <int kIndex>
-  __device__ __forceinline__ void set_bounds(const Position& at, int query_begin, int query_end) {
-    const Interval queries = Mask::template queries<kIndex>(at);
-    const int first = larger(query_begin, queries.begin), last = smaller(query_end, queries.end) - 1;
-    hull_[kIndex] = inner_[kIndex] = {0, 0};
-    if (first <= last) {
-      const Interval low = Mask::template interval<kIndex>(at, first);
-      const Interval high = Mask::template interval<kIndex>(at, last);
-      hull_[kIndex] = {larger(low.begin, 0), smaller(high.end, at.key_valid)};
-      // A predicate may hide keys inside its intervals; an interval that some query lacks is full for none.
-      const bool all = first == query_begin && last == query_end - 1 && Mask::kKind != MaskKind::kPredicate;
-      if (all) inner_[kIndex] = {larger(high.begin, 0), smaller(low.end, at.key_valid)};
-    }
-    if constexpr (kIndex + 1 < Mask::kIntervals) set_bounds<kIndex + 1>(at, query_begin, query_end);
-  }
 
   /// The first tile at or after `tile` from which on there may be visible keys.
   __device__ __forceinline__ int seek(int tile) const {
     int found = kNoTile;
 #pragma unroll
     for (int i = 0; i < Mask::kIntervals; ++i) {
-      if (hull_[i].begin < hull_[i].end && tile <= (hull_[i].end - 1) / Config::kTileK) {
-        found = smaller(found, larger(tile, hull_[i].begin / Config::kTileK));
+      const Interval hull = bounds_.hull[i];
+      if (hull.begin < hull.end && tile <= (hull.end - 1) / Config::kTileK) {
+        found = smaller(found, larger(tile, hull.begin / Config::kTileK));
       }
     }
     return found;
   }
 
-  __device__ __forceinline__ Kind classify(int tile) const {
-    const int begin = tile * Config::kTileK, end = begin + Config::kTileK;
-    Kind kind = Kind::kEmpty;
-#pragma unroll
-    for (int i = 0; i < Mask::kIntervals; ++i) {
-      if (begin < hull_[i].end && hull_[i].begin < end && kind == Kind::kEmpty) kind = Kind::kPartial;
-      if (inner_[i].begin <= begin && end <= inner_[i].end) kind = Kind::kFull;
-    }
-    return kind;
+  __device__ __forceinline__ Visibility classify(int tile) const {
+    return bounds_.of(tile * Config::kTileK, (tile + 1) * Config::kTileK);
   }
 
   __device__ __forceinline__ void find() {
     found_ = base_ == kNoTile ? 0 : __ballot_sync(0xffffffffu, classify(base_ + lane_) == wanted_);
   }
 
-  Interval hull_[Mask::kIntervals];
-  Interval inner_[Mask::kIntervals];
+  RowIntervals<Mask, Mask::kKind != MaskKind::kPredicate> bounds_;
   int lane_;
   int base_ = 0;
   uint32 found_ = 0;
-  Kind wanted_ = Kind::kPartial;
+  Visibility wanted_ = Visibility::kPartial;
 };
 
 /// From lists: a lane holds one entry of 32 loaded at once.
@@ -121,7 +135,8 @@ class ListedKeys {
   ListedKeys() = default;
   __device__ __forceinline__ ListedKeys(const Position& at, const KeyLists& lists, int query_tile, int, int, int lane)
       : entries_(lists.entries), lane_(lane) {
-    const int row = at.batch * lists.rows_per_batch + at.head * lists.rows_per_head + query_tile;
+    const int row = first_row(lists.rows_per_batch, at.batch, at.query_token, Config::kTileQ) +
+                    at.head * lists.rows_per_head + query_tile;
     begin_ = lists.row_begin[row];
     end_ = lists.row_end[row];
     partial_ = lists.partial_tiles[row];

@@ -61,7 +61,7 @@ __device__ __forceinline__ void mask_tile(float (&scores)[Config::kTileK / 2], c
   for (int box = 0; box < kBoxes; ++box) {
     const uint32 entry = static_cast<uint32>(boxes[box]);
     const int first_key = static_cast<int>(entry & kNoBox) * Config::kBoxRows + 2 * (lane & 3);
-    const int count = 1 + static_cast<int>(entry >> 24);
+    const int count = (1 + static_cast<int>(entry >> 24)) & 0xff;
     // A key that counts n times weighs n in the softmax: log(n) more score.
     const float extra = Mask::kCounted && count > 1 ? ptx::log2_fast(static_cast<float>(count)) / score_scale : 0.0f;
 #pragma unroll

@@ -32,15 +32,26 @@ struct SequenceTable {
 
 /// Lists of key boxes, one list for each row of the pattern: entries [row_begin[r], row_end[r]), the boxes of one
 /// key tile side by side, tiles that need a mask first. The low 24 bits of an entry are the box (key /
-/// Config::kBoxRows, kNoBox = a hole that fills up a tile), the high 8 bits how often its keys count beyond once.
+/// Config::kBoxRows, kNoBox = a hole that fills up a tile). The high 8 bits are how often its keys count beyond once,
+/// modulo 256: 255 where no table lists them; or, in rows of several blocks of queries, a bit for each of these blocks
+/// for which the table does not list the box.
 struct KeyLists {
   const int* row_begin;
   const int* row_end;
   const int* partial_tiles;
   const int* entries;
   int rows_per_head;   // list rows of one head, for tables that differ between heads; 0 when all heads share one table
-  int rows_per_batch;  // likewise for sequences
+  int rows_per_batch;  // likewise for sequences; kPackedRows when they are packed and differ in length
 };
+
+/// Rows of packed sequences: see first_row.
+inline constexpr int kPackedRows = -1;
+
+/// The place of a sequence's first query tile among the rows of one head. Packed sequences have room for their tiles
+/// whatever their lengths are: all in all (query tokens) / tile_q + (sequences) places.
+constexpr int first_row(int rows_per_batch, int batch, int query_token, int tile_q) {
+  return rows_per_batch == kPackedRows ? query_token / tile_q + batch : batch * rows_per_batch;
+}
 
 /// Part of the work, in the order in which CTAs take it.
 struct WorkItem {

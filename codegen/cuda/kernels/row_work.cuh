@@ -25,8 +25,7 @@ struct RowWork {
 
 /// The row that `item` names: where its sequence lies and which of its queries it covers. No tiles yet.
 template <class Config>
-__device__ __forceinline__ RowWork describe_row(const ForwardParams& params, const WorkItem& item) {
-  const SequenceTable& sequences = params.sequences;
+__device__ __forceinline__ RowWork describe_row(const SequenceTable& sequences, const WorkItem& item) {
   RowWork row;
   row.head = item.head;
   row.batch = item.batch;
@@ -54,11 +53,20 @@ __device__ __forceinline__ RowWork describe_row(const ForwardParams& params, con
   return row;
 }
 
+template <class Config>
+__device__ __forceinline__ RowWork describe_row(const ForwardParams& params, const WorkItem& item) {
+  return describe_row<Config>(params.sequences, item);
+}
+
 /// `Row` is RowWork, or the volatile one that lies in shared memory.
 template <class Row>
+__device__ __forceinline__ Position position_of(const PatternArguments& arguments, const Row& row) {
+  return {arguments,      row.batch,       row.head,      row.query_length,
+          row.key_length, row.query_token, row.key_token, row.key_valid};
+}
+template <class Row>
 __device__ __forceinline__ Position position_of(const ForwardParams& params, const Row& row) {
-  return {params.arguments, row.batch,       row.head,      row.query_length,
-          row.key_length,   row.query_token, row.key_token, row.key_valid};
+  return position_of(params.arguments, row);
 }
 
 }  // namespace harrier
