@@ -9,11 +9,11 @@ inline constexpr int kCombineWarps = 8;
 
 /// One warp for each query; a grid of (most split rows, kTileQ / kCombineWarps) CTAs of kCombineWarps warps. How many
 /// rows are split is known on the device alone; the CTAs beyond have nothing to do.
-template <class Config, class Sink = NoSink>
+template <class Config, class Mask, class Sink = NoSink>
 __device__ __forceinline__ void combine(const ForwardParams& params, const SplitRow* split_rows,
-                                        const int* split_count = nullptr) {
+                                        const int* split_count) {
   static_assert(Config::kTileQ % kCombineWarps == 0, "every warp has a query");
-  if (split_count != nullptr && static_cast<int>(blockIdx.x) >= *split_count) return;
+  if (static_cast<int>(blockIdx.x) >= *split_count) return;
   const SplitRow& split = split_rows[blockIdx.x];
   const RowWork row = describe_row<Config>(params, {split.query_tile, split.head, split.batch, 0, 0, -1});
   const int lane = threadIdx.x & 31;
@@ -43,6 +43,11 @@ __device__ __forceinline__ void combine(const ForwardParams& params, const Split
     const Position at{params.arguments, row.batch,       row.head,      row.query_length,
                       row.key_length,   row.query_token, row.key_token, row.key_valid};
     inverse *= add_sink(lse, Sink::logit(at) * kLog2OfE);
+  }
+  if constexpr (Mask::kPrunedAsZero) {
+    int shown = 0;
+    for (int slot = 0; slot < split.slots; ++slot) shown += params.split_shown[part(slot)];
+    inverse *= add_pruned(lse, row.key_length - shown);
   }
   uint16* destination =
       static_cast<uint16*>(params.output_rows.data) + row.batch_coordinate * params.output_rows.batch_stride +
