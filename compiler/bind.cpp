@@ -219,7 +219,8 @@ BoundPattern bind(const Pattern& pattern, const Shape& shape, const LoweredPatte
     const auto found = state.slots.find(slot.name);
     HARRIER_CHECK(found != state.slots.end(),
                   "lowering asks for the array " + slot.name + " that binding has not made");
-    bound.arrays.push_back(found->second);
+    bound.arrays.push_back(found->second.array);
+    bound.array_elements.push_back(found->second.elements);
   }
   return bound;
 }

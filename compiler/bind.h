@@ -39,7 +39,8 @@ struct TokenLists {
 /// All that a launch needs beside q, k, v. Owns copies where the form had to change; otherwise points into the caller's
 /// arrays, which must outlive it.
 struct BoundPattern {
-  std::vector<BoundArray> arrays;  // one for each LoweredPattern::arrays
+  std::vector<BoundArray> arrays;       // one for each LoweredPattern::arrays
+  std::vector<int64_t> array_elements;  // how many elements each of them has
   std::vector<int32_t> int_parameters;
   std::vector<float> float_parameters;
   std::vector<BlockLists> tables;                  // one for each block atom, in order of appearance (slot order)

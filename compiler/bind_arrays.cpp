@@ -24,14 +24,13 @@ std::vector<T>& own(BindState& state, size_t count) {
 }
 
 /// Row-major strides; 0 where a dimension is 1, so that it broadcasts.
-BoundArray dense(const void* data, const std::vector<int64_t>& shape) {
-  BoundArray array{.data = data, .strides = {}};
-  int64_t stride = 1;
+BoundSlot dense(const void* data, const std::vector<int64_t>& shape) {
+  BoundSlot slot{.array = {.data = data, .strides = {}}, .elements = 1};
   for (size_t i = shape.size(); i-- > 0;) {
-    array.strides[i] = shape[i] == 1 ? 0 : stride;
-    stride *= shape[i];
+    slot.array.strides[i] = shape[i] == 1 ? 0 : slot.elements;
+    slot.elements *= shape[i];
   }
-  return array;
+  return slot;
 }
 
 /// The four dimensions of an array of pairs. `width` is the last one that is expected; leading ones may be left out.

@@ -17,6 +17,12 @@
 
 namespace harrier {
 
+/// An array as kernels read it, and how many elements lie behind it.
+struct BoundSlot {
+  BoundArray array;
+  int64_t elements = 0;
+};
+
 /// One bind() under way.
 struct BindState {
   const Shape& shape;
@@ -26,7 +32,7 @@ struct BindState {
   int64_t batch = 0;
   int64_t max_query_length = 0;
   int64_t max_key_length = 0;
-  std::map<std::string, BoundArray> slots = {};  // by slot name, as LoweredPattern::arrays names them
+  std::map<std::string, BoundSlot> slots = {};  // by slot name, as LoweredPattern::arrays names them
 };
 
 /// The binding of a name that is known to be bound.

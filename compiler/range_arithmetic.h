@@ -1,4 +1,5 @@
-// Interval arithmetic with the language's integer semantics: wrapping, floor division, comparisons that may be open.
+// Interval arithmetic with the language's integer semantics: wrapping, floor division, comparisons that may be
+// open.
 #pragma once
 
 #include <cstdint>

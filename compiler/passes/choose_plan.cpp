@@ -12,20 +12,6 @@ namespace {
 
 constexpr int64_t kLargestTile = 64;
 
-/// Greatest common divisor of all block sizes; 0 without blocks.
-int64_t common_block(const Mask& mask) {
-  const auto of_operands = [](const std::vector<Mask>& operands) {
-    int64_t common = 0;
-    for (const Mask& operand : operands) common = std::gcd(common, common_block(operand));
-    return common;
-  };
-  return match(
-      mask.node, [](const Blocks& atom) { return atom.size; }, [](const BigBird& atom) { return atom.block; },
-      [&](const And& node) { return of_operands(node.operands); },
-      [&](const Or& node) { return of_operands(node.operands); },
-      [](const Not& node) { return common_block(*node.operand); }, [](const auto&) { return int64_t{0}; });
-}
-
 int64_t largest_divisor(int64_t value, int64_t limit) {
   for (int64_t divisor = std::min(value, limit); divisor > 1; --divisor) {
     if (value % divisor == 0) return divisor;
@@ -46,6 +32,19 @@ constexpr BlockWidths kWidthsOf32 = {.keys = {16, 8, 8, 4}, .values = {8, 8, 4, 
 constexpr BlockWidths kWidthsOf16 = {.keys = {8, 5, 3, 2}, .values = {8, 4, 3, 2}};
 
 }  // namespace
+
+int64_t common_block(const Mask& mask) {
+  const auto of_operands = [](const std::vector<Mask>& operands) {
+    int64_t common = 0;
+    for (const Mask& operand : operands) common = std::gcd(common, common_block(operand));
+    return common;
+  };
+  return match(
+      mask.node, [](const Blocks& atom) { return atom.size; }, [](const BigBird& atom) { return atom.block; },
+      [&](const And& node) { return of_operands(node.operands); },
+      [&](const Or& node) { return of_operands(node.operands); },
+      [](const Not& node) { return common_block(*node.operand); }, [](const auto&) { return int64_t{0}; });
+}
 
 CpuPlan choose_cpu_plan(const Workload& workload, const CpuTarget& target) {
   HARRIER_CHECK(target.vector_lanes >= 1, "the target has no vector lanes");

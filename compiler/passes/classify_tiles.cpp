@@ -46,7 +46,7 @@ class RowWriter {
       : bound_(bound), keys_(keys), row_(row), runs_(runs), first_run_(runs.size()) {}
 
   void write(const IntervalSet& intervals, const Zone& zone) {
-    for (const Interval& interval : intervals) {
+    for (const CountedInterval& interval : intervals) {
       const int64_t begin = std::max(interval.begin, zone.begin);
       const int64_t end = std::min(interval.end, zone.end);
       if (begin >= end) continue;

@@ -1,9 +1,10 @@
 // Sorts the key tiles of every row into empty, full and partial, without touching pairs one by one.
 //
-// Interval patterns (all, none, causal, windows, sinks, prefixes, documents with sorted segments, globals and their
-// combinations) are done in closed form by interval arithmetic; block lists are walked; `where` is bisected by interval
-// arithmetic over its expression; bits are scanned. Sound always: a key in no run is hidden from the whole row, a full
-// run has exactly its count for every query of the row. Memory grows with rows and runs, never with length squared.
+// Interval patterns (all, none, causal, windows, sinks, prefixes, documents with sorted segments, globals and
+// their combinations) are done in closed form by interval arithmetic; block lists are walked; `where` is bisected by
+// interval arithmetic over its expression; bits are scanned. Sound always: a key in no run is hidden from the whole
+// row, a full run has exactly its count for every query of the row. Memory grows with rows and runs, never with length
+// squared.
 #pragma once
 
 #include <cstdint>

@@ -72,7 +72,7 @@ void join_queries(const IntervalSet& left, const IntervalSet& right, IntervalSet
 void complement(const IntervalSet& set, int64_t length, IntervalSet& out) {
   out.clear();
   int64_t at = 0;
-  for (const Interval& interval : set) {
+  for (const CountedInterval& interval : set) {
     append(out, {at, std::min(interval.begin, length), 1, 1});
     if (interval.low == 0) append(out, {interval.begin, std::min(interval.end, length), 0, 1});
     at = interval.end;
@@ -81,12 +81,12 @@ void complement(const IntervalSet& set, int64_t length, IntervalSet& out) {
 }
 
 bool is_exact(const IntervalSet& set) {
-  return std::ranges::all_of(set, [](const Interval& interval) { return interval.low == interval.high; });
+  return std::ranges::all_of(set, [](const CountedInterval& interval) { return interval.low == interval.high; });
 }
 
 int64_t count_keys(const IntervalSet& set, int64_t length) {
   int64_t count = 0;
-  for (const Interval& interval : set) {
+  for (const CountedInterval& interval : set) {
     const int64_t end = std::min(interval.end, length);
     if (interval.begin < end) count += (end - interval.begin) * interval.low;
   }

@@ -15,23 +15,23 @@ namespace harrier {
 inline constexpr int32_t kCountOverflow = std::numeric_limits<int32_t>::max();
 
 /// Keys [begin, end): each query in question sees each of them at least `low` and at most `high` times.
-struct Interval {
+struct CountedInterval {
   int64_t begin;
   int64_t end;
   int32_t low;
   int32_t high;
-  bool operator==(const Interval&) const = default;
+  bool operator==(const CountedInterval&) const = default;
 };
 
 /// Ascending, disjoint, none empty, none with high == 0; touching intervals differ in their bounds.
-using IntervalSet = std::vector<Interval>;
+using IntervalSet = std::vector<CountedInterval>;
 
 /// Adds an interval that starts at or after the end of the last one; an empty or hidden one is dropped, one like its
 /// neighbour joins it.
-inline void append(IntervalSet& set, const Interval& interval) {
+inline void append(IntervalSet& set, const CountedInterval& interval) {
   if (interval.begin >= interval.end || interval.high == 0) return;
   if (!set.empty()) {
-    Interval& last = set.back();
+    CountedInterval& last = set.back();
     if (last.end == interval.begin && last.low == interval.low && last.high == interval.high) {
       last.end = interval.end;
       return;

@@ -49,12 +49,12 @@ void dilated_intervals(const Dilated& atom, AlignedRange queries, int64_t length
   window_intervals(atom.left, atom.right, queries, length, out);
   if (atom.step == 1 || out.empty()) return;
   if (queries.end - queries.begin > 1) {
-    for (Interval& interval : out) interval.low = 0;
-    const Interval whole{out.front().begin, out.back().end, 0, 1};
+    for (CountedInterval& interval : out) interval.low = 0;
+    const CountedInterval whole{out.front().begin, out.back().end, 0, 1};
     out.assign(1, whole);
     return;
   }
-  const Interval window = out.front();
+  const CountedInterval window = out.front();
   const int64_t query = queries.begin;
   const int64_t remainder = ((query - window.begin) % atom.step + atom.step) % atom.step;
   out.clear();
@@ -144,7 +144,7 @@ void MaskIntervals::evaluate(Node& node, const QueryRange& range) {
       std::swap(node.result, node.scratch);
     }
   };
-  const auto assign = [&](const Interval& interval) {
+  const auto assign = [&](const CountedInterval& interval) {
     node.result.clear();
     append(node.result, interval);
   };
@@ -188,7 +188,7 @@ void MaskIntervals::evaluate_global(Node& node, const Global& atom, const QueryR
   const bool sees_tokens = atom.side != GlobalSide::kQueries;
   int64_t global_queries = 0;
   if (atom.side != GlobalSide::kKeys) {
-    auto token = std::ranges::upper_bound(node.tokens, queries.begin, {}, &Interval::end);
+    auto token = std::ranges::upper_bound(node.tokens, queries.begin, {}, &CountedInterval::end);
     for (; token != node.tokens.end() && token->begin < queries.end; ++token) {
       global_queries += std::min(token->end, queries.end) - std::max(token->begin, queries.begin);
     }

@@ -23,7 +23,7 @@ using Keys = std::array<Bounds, kLength>;
 
 Keys keys_of(const IntervalSet& set) {
   Keys keys;
-  for (const Interval& interval : set) {
+  for (const CountedInterval& interval : set) {
     for (int64_t k = interval.begin; k < interval.end; ++k) keys[k] = {interval.low, interval.high};
   }
   return keys;

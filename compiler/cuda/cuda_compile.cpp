@@ -1,0 +1,91 @@
+#include <chrono>
+
+#include "codegen/cuda/emit_stub.h"
+#include "codegen/cuda/kernel_files.h"
+#include "compiler/cuda/cuda_code.h"
+#include "compiler/harrier_cuda.h"
+#include "ir/error.h"
+
+namespace harrier {
+namespace {
+
+/// A plan that spills, or whose products the compiler serialised, is slower than it looks: never run unseen.
+void check_binary(const cuda::CudaBinary& binary, const CudaCompilation& compilation) {
+  for (const cuda::EntryUse& entry : binary.entries) {
+    if (entry.spill_bytes == 0) continue;
+    throw ToolchainError(entry.name + " spills " + std::to_string(entry.spill_bytes) + " bytes under the plan \"" +
+                             print(compilation.plan) + "\": choose a smaller tile",
+                         binary.log);
+  }
+  if (!binary.notes.empty()) {
+    throw ToolchainError(
+        "the compiler serialised products under the plan \"" + print(compilation.plan) + "\": choose a smaller tile",
+        binary.log);
+  }
+}
+
+double microseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Gpu open_gpu(const GpuOptions& options) {
+  auto device = std::make_shared<const cuda::OpenDevice>(cuda::load_driver(options.libcuda), options.ordinal);
+  cuda::architecture_of(device->facts());
+  return {.device = std::move(device), .nvrtc = cuda::load_nvrtc(options.libnvrtc)};
+}
+
+CudaTarget target_of(const Gpu& gpu) {
+  const cuda::DeviceFacts& facts = gpu.device->facts();
+  return {.architecture = cuda::architecture_of(facts),
+          .multiprocessors = facts.multiprocessors,
+          .l2_bytes = facts.l2_bytes};
+}
+
+cuda::CudaBinary compile_source(const cuda::Nvrtc& nvrtc, const CudaCompilation& compilation, bool use_cache,
+                                std::stop_token stop) {
+  std::vector<cuda::IncludedFile> includes;
+  for (const KernelFile& file : kernel_files()) includes.push_back({.name = file.name, .text = file.text});
+  return cuda::compile(nvrtc, {.text = compilation.source,
+                               .includes = includes,
+                               .architecture = compilation.target.architecture,
+                               .use_cache = use_cache,
+                               .stop = std::move(stop)});
+}
+
+CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options) {
+  auto code = std::make_shared<CudaCode>();
+  code->gpu = gpu;
+  PassObserver observer = options.observer;
+  observer.times = &code->compile_times;
+  code->compilation = prepare_cuda(workload, target_of(gpu), options.plan, observer);
+  code->binary = compile_source(gpu.nvrtc, code->compilation, options.use_cache, options.stop);
+  code->compile_times.push_back({"nvrtc", code->binary.compile_us});
+  check_binary(code->binary, code->compilation);
+
+  const auto start = std::chrono::steady_clock::now();
+  const CudaPlan& plan = code->compilation.plan;
+  const int64_t shared = shared_bytes(plan, code->compilation.workload.shape);
+  const int threads = cuda_threads(plan);
+  code->module = std::make_unique<cuda::LoadedModule>(gpu.device, code->binary.image);
+  code->forward = code->module->function(kCudaForwardName, shared);
+  code->combine = code->module->function(kCudaCombineName);
+  const int ctas = cuda::resident_ctas(*gpu.device, code->forward, threads, shared);
+  if (ctas < 1) {
+    throw DeviceError(DeviceFailure::kLaunch, "no CTA of the plan \"" + print(plan) + "\" fits a multiprocessor of " +
+                                                  gpu.device->facts().name + ": choose a smaller one");
+  }
+  code->shape = {.grid_x = static_cast<unsigned>(ctas * gpu.device->facts().multiprocessors),
+                 .grid_y = 1,
+                 .threads = static_cast<unsigned>(threads),
+                 .shared_bytes = shared};
+  code->compile_times.push_back({"load", microseconds_since(start)});
+  return CudaKernel(std::move(code));
+}
+
+const CudaCompilation& CudaKernel::compilation() const { return code_->compilation; }
+const cuda::CudaBinary& CudaKernel::binary() const { return code_->binary; }
+const std::vector<PassTime>& CudaKernel::compile_times() const { return code_->compile_times; }
+
+}  // namespace harrier

@@ -1,0 +1,184 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "codegen/cuda/emit_stub.h"
+#include "compiler/cuda/cuda_code.h"
+#include "compiler/harrier_cuda.h"
+#include "ir/error.h"
+#include "runtime/cuda/tensor_map.h"
+
+namespace harrier {
+
+struct CudaLaunch::State {
+  CudaBinding bound;
+  cuda::DeviceMemory workspace;  // the order's counter, then the parts of split rows
+  ForwardParams params{};
+  const SplitRow* split_rows = nullptr;
+  const int* split_count = nullptr;
+  cuda::LaunchShape forward;
+  cuda::LaunchShape combine;
+  bool has_work = false;
+};
+
+namespace {
+
+constexpr int kRaggedLog2 = 27;
+static_assert(kRaggedTokens == 1 << kRaggedLog2, "launcher and kernels must agree on ragged maps");
+constexpr int64_t kOutputBoxRows = 64;
+constexpr int64_t kCounterBytes = 256;
+constexpr int kCombineThreads = 256;
+constexpr int64_t kCombineQueries = 8;  // of a CTA
+
+/// What a tensor must look like, and the tensor.
+struct NamedTensor {
+  const char* name;
+  const CudaTensor& tensor;
+  int64_t heads;
+  int64_t columns;
+  int64_t tokens;  // of one batch row
+};
+
+void check_tensor(const CudaCode& code, const NamedTensor& named) {
+  const CudaTensor& tensor = named.tensor;
+  if (named.tokens > 0) cuda::check_device_pointer(*code.gpu.device, tensor.data, named.name);
+  constexpr int64_t kCopyElements = 8;
+  const int64_t strides[] = {tensor.batch_stride, tensor.token_stride, tensor.head_stride};
+  for (const int64_t stride : strides) {
+    if (stride >= 0 && stride % kCopyElements == 0) continue;
+    throw InvalidInput(
+        fmt::format("{} has a stride of {} elements, kernels copy {} at a time: copy it to a tensor whose "
+                    "strides are multiples of {}",
+                    named.name, stride, kCopyElements, kCopyElements));
+  }
+  if (named.columns % kCopyElements != 0 && tensor.token_stride < (named.columns + 7) / 8 * 8 &&
+      tensor.head_stride < (named.columns + 7) / 8 * 8) {
+    throw InvalidInput(fmt::format("{} has rows of {} elements side by side, kernels copy {} at a time: pad its rows",
+                                   named.name, named.columns, kCopyElements));
+  }
+  constexpr uint64_t kAlignment = 16;
+  if (tensor.data % kAlignment != 0) {
+    throw InvalidInput(
+        fmt::format("{} starts at {:#x}, kernels need a multiple of {}: copy it", named.name, tensor.data, kAlignment));
+  }
+}
+
+TensorRows rows_of(const NamedTensor& named) {
+  return {.data = reinterpret_cast<void*>(named.tensor.data),
+          .batch_stride = named.tensor.batch_stride,
+          .token_stride = named.tensor.token_stride,
+          .head_stride = named.tensor.head_stride,
+          .columns = static_cast<int>(named.columns)};
+}
+
+TensorMap map_of(const CudaCode& code, const NamedTensor& named, int64_t batches, int64_t box_rows) {
+  const cuda::MappedTensor mapped{.data = named.tensor.data,
+                                  .dtype = code.compilation.workload.shape.dtype,
+                                  .batches = batches,
+                                  .tokens = named.tokens,
+                                  .heads = named.heads,
+                                  .columns = named.columns,
+                                  .batch_stride = named.tensor.batch_stride,
+                                  .token_stride = named.tensor.token_stride,
+                                  .head_stride = named.tensor.head_stride};
+  const cuda::TensorMapBytes bytes =
+      cuda::encode_ragged_map(code.gpu.device->driver(), mapped,
+                              {.rows = box_rows, .columns = panel_columns(named.columns)}, kRaggedLog2, named.name);
+  TensorMap map{};
+  std::ranges::copy(bytes.words, map.words);
+  return map;
+}
+
+}  // namespace
+
+CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& binding) const {
+  if (binding == nullptr || binding->code != code_) {
+    throw InvalidInput("the binding is of another kernel: bind the arrays with the kernel that runs");
+  }
+  const Shape& shape = code_->compilation.workload.shape;
+  const CudaPlan& plan = code_->compilation.plan;
+  const Geometry& geometry = binding->geometry;
+  const int64_t batches = binding->packed ? 1 : std::ssize(geometry.sequences);
+  const int64_t query_tokens = binding->packed ? geometry.query_tokens : binding->sequences.query_length;
+  const int64_t key_tokens = binding->packed ? geometry.key_tokens : binding->sequences.key_length;
+  const NamedTensor q{"q", tensors.q, shape.heads, shape.head_dim, query_tokens};
+  const NamedTensor k{"k", tensors.k, shape.kv_heads, shape.head_dim, key_tokens};
+  const NamedTensor v{"v", tensors.v, shape.kv_heads, shape.value_dim, key_tokens};
+  const NamedTensor out{"out", tensors.out, shape.heads, shape.value_dim, query_tokens};
+  for (const NamedTensor* named : {&q, &k, &v, &out}) check_tensor(*code_, *named);
+  if (tensors.lse.data != 0) cuda::check_device_pointer(*code_->gpu.device, tensors.lse.data, "lse");
+
+  auto state = std::make_shared<CudaLaunch::State>();
+  state->bound = binding;
+  state->has_work = binding->work_count > 0;
+  const int64_t tile_q = query_tile_of(plan);
+  const int64_t part_floats = binding->split_slots * tile_q;
+  const int64_t output_floats = part_floats * padded_dim(shape.value_dim);
+  state->workspace = cuda::DeviceMemory(
+      code_->gpu.device, kCounterBytes + (output_floats + part_floats) * static_cast<int64_t>(sizeof(float)));
+  const cuda::DevicePointer workspace = state->workspace.pointer();
+  {
+    const cuda::CurrentContext current(*code_->gpu.device);
+    const cuda::Driver& driver = code_->gpu.device->driver();
+    cuda::check(driver, driver.fill_bytes(workspace, 0, kCounterBytes, nullptr), "clearing the counter");
+    cuda::check(driver, driver.stream_synchronize(nullptr), "clearing the counter");
+  }
+
+  ForwardParams& params = state->params;
+  if (plan.family == CudaFamily::kSm90 && query_tokens > 0 && key_tokens > 0) {
+    params.query = map_of(*code_, q, batches, tile_q);
+    params.key = map_of(*code_, k, batches, plan.box_rows);
+    params.value = map_of(*code_, v, batches, plan.box_rows);
+    params.output = map_of(*code_, out, batches, kOutputBoxRows);
+  }
+  params.query_rows = rows_of(q);
+  params.key_rows = rows_of(k);
+  params.value_rows = rows_of(v);
+  params.output_rows = rows_of(out);
+  params.arguments = binding->arguments;
+  params.sequences = binding->sequences;
+  params.lists = binding->lists;
+  params.order = binding->order;
+  params.order_length = binding->order_length;
+  params.work_count = static_cast<int>(binding->work_count);
+  params.heads = static_cast<int>(shape.heads);
+  params.heads_per_kv_head = static_cast<int>(shape.heads / shape.kv_heads);
+  params.heads_per_group = binding->schedule.heads_per_group;
+  params.query_tiles = static_cast<int>(binding->query_tiles);
+  params.counter = reinterpret_cast<int*>(workspace);
+  params.lse = reinterpret_cast<float*>(tensors.lse.data);
+  params.lse_batch_stride = tensors.lse.batch_stride;
+  params.lse_head_stride = tensors.lse.head_stride;
+  params.lse_token_stride = tensors.lse.token_stride;
+  params.split_output = reinterpret_cast<float*>(workspace + kCounterBytes);
+  params.split_lse = params.split_output + output_floats;
+  params.score_scale = binding->score_scale;
+
+  state->split_rows = binding->split_rows;
+  state->split_count = binding->split_count;
+  state->forward = code_->shape;
+  state->forward.grid_x =
+      static_cast<unsigned>(std::min<int64_t>(code_->shape.grid_x, std::max<int64_t>(binding->work_count, 1)));
+  state->combine = {.grid_x = static_cast<unsigned>(binding->split_row_count),
+                    .grid_y = static_cast<unsigned>(tile_q / kCombineQueries),
+                    .threads = kCombineThreads,
+                    .shared_bytes = 0};
+  return CudaLaunch(std::move(state));
+}
+
+void CudaLaunch::enqueue(cuda::Stream stream) const {
+  if (!state_->has_work) return;
+  const CudaCode& code = *state_->bound->code;
+  const cuda::OpenDevice& device = *code.gpu.device;
+  void* forward[] = {&state_->params};
+  cuda::enqueue(device, code.forward, state_->forward, forward, stream);
+  if (state_->combine.grid_x == 0) return;
+  void* combine[] = {&state_->params, &state_->split_rows, &state_->split_count};
+  cuda::enqueue(device, code.combine, state_->combine, combine, stream);
+}
+
+const CudaSchedule& CudaLaunch::schedule() const { return state_->bound->schedule; }
+int64_t CudaLaunch::workspace_bytes() const { return state_->workspace.bytes(); }
+int CudaLaunch::grid() const { return static_cast<int>(state_->forward.grid_x); }
+
+}  // namespace harrier
