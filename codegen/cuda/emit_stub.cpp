@@ -23,9 +23,6 @@ void refuse(bool refused, const std::string& sentence) {
 }
 
 void verify_pattern(const LoweredPattern& lowered) {
-  refuse(lowered.additive_padding, "CUDA kernels do not know additive padding yet: use `padding excluded` or the CPU");
-  refuse(lowered.softmax == SoftmaxKind::kPrunedAsZero,
-         "CUDA kernels do not know the softmax pruned_as_zero yet: use the CPU");
   refuse(lowered.table_slots > 1,
          fmt::format("CUDA kernels know one block table in a mask, this one has {}: merge them", lowered.table_slots));
   refuse(lowered.int_values.size() > kMostIntegers || lowered.float_values.size() > kMostFloats ||
@@ -92,6 +89,8 @@ bool is_table_alone(const LoweredPattern& lowered) {
 std::string mask_text(const LoweredPattern& lowered) {
   std::string text = "struct Mask : NoMask {\n";
   if (lowered.counted) text += "  static constexpr bool kCounted = true;\n";
+  if (lowered.additive_padding) text += "  static constexpr bool kAdditivePadding = true;\n";
+  if (lowered.softmax == SoftmaxKind::kPrunedAsZero) text += "  static constexpr bool kPrunedAsZero = true;\n";
   bool predicate = false;
   if (key_source_of(lowered) == CudaKeySource::kLists) {
     predicate = !is_table_alone(lowered);
@@ -213,7 +212,7 @@ std::string emit_cuda_stub(const LoweredPattern& lowered, const Shape& shape, co
       "extern \"C\" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) {}(\n"
       "    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows,\n"
       "    const int* split_count) {{\n"
-      "  harrier::combine<harrier::Config, harrier::Sink>(params, split_rows, split_count);\n}}\n",
+      "  harrier::combine<harrier::Config, harrier::Mask, harrier::Sink>(params, split_rows, split_count);\n}}\n",
       kCudaCombineName);
   return text;
 }

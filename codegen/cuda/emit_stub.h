@@ -27,8 +27,7 @@ CudaKeySource key_source_of(const LoweredPattern& lowered);
 std::optional<int> folded_scale(const LoweredPattern& lowered, const CudaPlan& plan);
 
 /// The same arguments give the same text. Throws InvalidInput for a plan that does not fit and for what CUDA kernels do
-/// not do yet: additive padding, softmax pruned_as_zero, two block tables in one mask, more than 16 numbers or 8
-/// arrays.
+/// not do yet: two block tables in one mask, more than 16 numbers or 8 arrays.
 std::string emit_cuda_stub(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan);
 
 }  // namespace harrier

@@ -58,6 +58,20 @@ std::vector<Stub> stubs() {
        }(),
        shape(128, 128), 128},
       {"everything_d80", test::everything_at_once(), shape(80, 80), 16},
+      {"bigbird_padded_d64",
+       [] {
+         LoweredPattern lowered = test::counted_table();
+         lowered.additive_padding = true;
+         return lowered;
+       }(),
+       shape(64, 64), 64},
+      {"pruned_as_zero_d64",
+       [] {
+         LoweredPattern lowered = pattern(test::window(), {255, 0});
+         lowered.softmax = SoftmaxKind::kPrunedAsZero;
+         return lowered;
+       }(),
+       shape(64, 64), 0, 256},
   };
   for (size_t i = 0, count = all.size(); i < count; ++i) {
     Stub stub = all[i];
@@ -121,9 +135,9 @@ TEST(CudaStubErrors, NameWhatIsNotDoneYet) {
     }
     return std::string("no error");
   };
-  LoweredPattern padded = test::pattern(std::nullopt);
-  padded.additive_padding = true;
-  EXPECT_THAT(message(padded, test::shape(64, 64), {}), testing::HasSubstr("additive padding"));
+  LoweredPattern tables = test::counted_table();
+  tables.table_slots = 2;
+  EXPECT_THAT(message(tables, test::shape(64, 64), {}), testing::HasSubstr("one block table"));
   const LoweredPattern dense = test::pattern(std::nullopt);
   EXPECT_THAT(message(dense, test::shape(64, 64, DataType::kFloat32), {}), testing::HasSubstr("bf16 and fp16"));
   EXPECT_THAT(message(dense, test::shape(512, 64), {}), testing::HasSubstr("512"));

@@ -77,7 +77,7 @@ class Consumer {
     if constexpr (kPingPong) pass_turn(next_warpgroup());
     wgmma::wait<1>();
     wgmma::hold(scores);
-    finish_scores(scores, row, kPartial);
+    finish_scores(scores, row, kPartial, state);
     const bool raised = softmax_tile(scores, state, correction, params_.score_scale);
     wgmma::wait<0>();
     wgmma::hold(output);
@@ -105,7 +105,7 @@ class Consumer {
     if constexpr (kPingPong) pass_turn(next_warpgroup());
     wgmma::wait<kPending ? 1 : 0>();
     wgmma::hold(scores);
-    finish_scores(scores, row, partial);
+    finish_scores(scores, row, partial, fresh);
     softmax_tile(scores, fresh, correction, params_.score_scale);
     if constexpr (kPending) {
       wgmma::wait<0>();
@@ -170,7 +170,8 @@ class Consumer {
   }
 
   /// Scores as the softmax takes them; then K's buffer, with the boxes that say what it holds, is free.
-  __device__ __forceinline__ void finish_scores(float (&scores)[kScores], const volatile RowWork& row, bool partial) {
+  __device__ __forceinline__ void finish_scores(float (&scores)[kScores], const volatile RowWork& row, bool partial,
+                                                SoftmaxState& state) {
     const volatile int* boxes = shared_.boxes(key_.stage);
     if constexpr (!Score::kIdentity) {
       score_tile<Config, Score>(scores, position_of(params_, row), row.query_begin + thread_.row(), boxes,
@@ -178,7 +179,7 @@ class Consumer {
     }
     if (partial) {
       mask_tile<Config, Mask>(scores, position_of(params_, row), row.query_begin + thread_.row(), boxes, thread_.lane,
-                              params_.score_scale);
+                              params_, state.shown);
     }
     ptx::warp_sync();
     if (thread_.lane == 0) ptx::barrier_arrive(shared_.key_empty(key_.stage));
@@ -196,10 +197,10 @@ class Consumer {
     const volatile RowWork& row = *shared_.row(pending_row_);
     const int slot = row.split_slot;
     float factor[2], lse[2];
-    finish_row<Sink>(params_, row, thread_, state, factor, lse);
+    finish_row<Config, Mask, Sink>(params_, row, thread_, state, factor, lse);
     scale_rows(output, factor);
     if (slot >= 0) {
-      store_split<Config>(params_, slot, thread_, output, lse);
+      store_split<Config, Mask>(params_, slot, thread_, output, lse, state.shown);
     } else {
       store_output<Config>(params_, shared_, row, thread_, pending_query_, output);
       if ((thread_.lane & 3) == 0) {

@@ -32,7 +32,7 @@ struct RowIntervals {
     if (first <= last) {
       const Interval low = Mask::template interval<kIndex>(at, first);
       const Interval high = Mask::template interval<kIndex>(at, last);
-      hull[kIndex] = {larger(low.begin, 0), smaller(high.end, at.key_valid)};
+      hull[kIndex] = {larger(low.begin, 0), smaller(high.end, walked_keys<Mask>(at))};
       // A predicate may hide keys inside its intervals; an interval that some query lacks is full for none.
       const bool all = first == query_begin && last == query_end - 1 && kExact;
       if (all) inner[kIndex] = {larger(high.begin, 0), smaller(low.end, at.key_valid)};

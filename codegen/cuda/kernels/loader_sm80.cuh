@@ -83,7 +83,7 @@ class LoaderSm80 {
         const int kv_head = row.head / params_.heads_per_kv_head;
         key_ = source_rows(params_.key_rows, row.batch_coordinate, kv_head, key_token);
         value_ = source_rows(params_.value_rows, row.batch_coordinate, kv_head, key_token);
-        key_limit_ = row.key_valid;
+        key_limit_ = attended_keys<Mask>(position_of(params_, row));
         keys_.start(item.first_tile);
         if constexpr (kQueryInRegisters) copy_query(row);
         load_tile(stage);
@@ -137,6 +137,8 @@ class LoaderSm80 {
 
   __device__ __forceinline__ void publish_row(const RowWork& row) const {
     volatile RowWork* slot = shared_.row(row_slot_);
+    slot->partial_tiles = row.partial_tiles;
+    slot->full_tiles = row.full_tiles;
     slot->query_begin = row.query_begin;
     slot->head = row.head;
     slot->batch = row.batch;

@@ -25,7 +25,7 @@ __device__ __forceinline__ uint32 union_bits(const Position& at, int query, int 
   Interval interval = Mask::template interval<kIndex>(at, query);
   const Interval queries = Mask::template queries<kIndex>(at);
   const bool applies = queries.begin <= query && query < queries.end;
-  interval.end = applies ? smaller(interval.end, at.key_valid) : 0;
+  interval.end = applies ? smaller(interval.end, walked_keys<Mask>(at)) : 0;
   uint32 bits = interval_bits(interval, first_key, chunk);
   if constexpr (kIndex + 1 < Mask::kIntervals) bits |= union_bits<Mask, kIndex + 1>(at, query, first_key, chunk);
   return bits;
@@ -37,24 +37,27 @@ __device__ __forceinline__ uint32 visible_bits(const Position& at, int query, in
   if constexpr (Mask::kKind == MaskKind::kIntervals) {
     return union_bits<Mask, 0>(at, query, first_key, chunk);
   } else {
-    uint32 bits = interval_bits({0, at.key_valid}, first_key, chunk);
+    const int limit = walked_keys<Mask>(at);
+    uint32 bits = interval_bits({0, limit}, first_key, chunk);
     if constexpr (Mask::kKind == MaskKind::kPredicate) {
 // A loop: the predicate can be long, and is wanted only once in the code.
 #pragma unroll 1
       for (int i = 0; i < smaller(32, kElements); ++i) {
         const int element = 32 * chunk + i;
         const int key = first_key + 8 * (element / 2) + element % 2;
-        if (element < kElements && key < at.key_valid && Mask::visible(at, query, key, count) == 0) bits &= ~(1u << i);
+        if (element < kElements && key < limit && Mask::visible(at, query, key, count) == 0) bits &= ~(1u << i);
       }
     }
     return bits;
   }
 }
 
-/// `query` is the position of this thread's first row; `boxes` says which keys the tile's boxes hold.
+/// `query` is the position of this thread's first row; `boxes` says which keys the tile's boxes hold. Under
+/// pruned_as_zero, adds to `shown` how many of this thread's keys the mask shows to each row.
 template <class Config, class Mask>
 __device__ __forceinline__ void mask_tile(float (&scores)[Config::kTileK / 2], const Position& at, int query,
-                                          const volatile int* boxes, int lane, float score_scale) {
+                                          const volatile int* boxes, int lane, const ForwardParams& params,
+                                          int (&shown)[2]) {
   constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
   constexpr int kElements = Config::kBoxRows / 4;  // of one row in one box
 #pragma unroll
@@ -63,18 +66,27 @@ __device__ __forceinline__ void mask_tile(float (&scores)[Config::kTileK / 2], c
     const int first_key = static_cast<int>(entry & kNoBox) * Config::kBoxRows + 2 * (lane & 3);
     const int count = (1 + static_cast<int>(entry >> 24)) & 0xff;
     // A key that counts n times weighs n in the softmax: log(n) more score.
-    const float extra = Mask::kCounted && count > 1 ? ptx::log2_fast(static_cast<float>(count)) / score_scale : 0.0f;
+    const float extra =
+        Mask::kCounted && count > 1 ? ptx::log2_fast(static_cast<float>(count)) / params.score_scale : 0.0f;
+    const float padding = Mask::kAdditivePadding ? params.padding_score / params.score_scale : 0.0f;
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
 #pragma unroll
       for (int chunk = 0; chunk < divide_up(kElements, 32); ++chunk) {
-        const uint32 bits = visible_bits<Mask, kElements>(at, query + 8 * row, first_key, count, chunk);
+        uint32 bits = visible_bits<Mask, kElements>(at, query + 8 * row, first_key, count, chunk);
+        if constexpr (Mask::kPrunedAsZero) shown[row] += __popc(bits & ptx::low_bits(kElements - 32 * chunk));
+        uint32 valid = ~0u;
+        if constexpr (Mask::kPrunedAsZero || Mask::kAdditivePadding) {
+          valid = interval_bits({0, at.key_valid}, first_key, chunk);
+        }
+        if constexpr (!Mask::kAdditivePadding) bits &= valid;
 #pragma unroll
         for (int i = 0; i < smaller(32, kElements); ++i) {
           const int element = 32 * chunk + i;
           if (element < kElements) {
             float& score = scores[4 * (box * (Config::kBoxRows / 8) + element / 2) + 2 * row + element % 2];
             if constexpr (Mask::kCounted) score += extra;
+            if constexpr (Mask::kAdditivePadding) score += (valid & (1u << i)) != 0 ? 0.0f : padding;
             score = (bits & (1u << i)) != 0 ? score : minus_infinity();
           }
         }

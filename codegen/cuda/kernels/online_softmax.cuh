@@ -10,6 +10,7 @@ namespace harrier {
 struct SoftmaxState {
   float maximum[2] = {minus_infinity(), minus_infinity()};
   float sum[2] = {0.0f, 0.0f};
+  int shown[2] = {0, 0};  // pruned_as_zero: keys that the mask shows, of partial tiles; partial likewise
 };
 
 /// The maximum is kept until a row outgrows it by this many powers of two, so most tiles rescale nothing. Probabilities
@@ -100,6 +101,12 @@ __device__ __forceinline__ float add_sink(float& log2_denominator, float sink) {
   const float factor = ptx::exp2_fast(log2_denominator - joint);
   log2_denominator = joint;
   return factor;
+}
+
+/// Adds exp(0) for each of `pruned` keys to the denominator of rows that see a key. Returns what the output must be
+/// multiplied by.
+__device__ __forceinline__ float add_pruned(float& log2_denominator, int pruned) {
+  return pruned > 0 ? add_sink(log2_denominator, ptx::log2_fast(static_cast<float>(pruned))) : 1.0f;
 }
 
 }  // namespace harrier

@@ -110,6 +110,8 @@ struct ForwardParams {
   float* split_output;  // [slot][query of the tile][value dim], normalised
   float* split_lse;     // [slot][query of the tile], in units of log2
   float score_scale;    // what a score is multiplied by, times log2(e)
+  float padding_score;  // additive padding: what it adds to a score, times log2(e)
+  int* split_shown;     // softmax pruned_as_zero (else null): [slot][query of the tile], keys that the mask shows
 };
 
 inline constexpr int kNoBox = 0xffffff;

@@ -36,6 +36,10 @@ struct NoMask {
   static constexpr MaskKind kKind = MaskKind::kNone;
   static constexpr int kIntervals = 1;
   static constexpr bool kCounted = false;  // boxes may count more than once
+  /// Keys past the valid ones are attended like others, with ForwardParams::padding_score added to their scores.
+  static constexpr bool kAdditivePadding = false;
+  /// Keys of the extent that the mask hides count exp(0) in the softmax's denominator. Excluded padding does not.
+  static constexpr bool kPrunedAsZero = false;
 
   /// The keys of interval `kIndex`. Its bounds do not fall as the query grows.
   template <int kIndex>
@@ -52,6 +56,20 @@ struct NoMask {
  protected:
   static constexpr int kFarAway = 0x7fffffff;
 };
+
+/// One past the last key that may be attended: what lies beyond is not even loaded.
+template <class Mask>
+__device__ __forceinline__ int attended_keys(const Position& at) {
+  return Mask::kAdditivePadding ? at.key_length : at.key_valid;
+}
+
+/// One past the last key whose tiles a row walks. Excluded padding is walked where the keys of it that the mask shows
+/// have to be told from those that it hides.
+template <class Mask>
+__device__ __forceinline__ int walked_keys(const Position& at) {
+  const bool counts_padding = Mask::kPrunedAsZero && at.key_valid > 0;
+  return counts_padding ? at.key_length : attended_keys<Mask>(at);
+}
 
 /// The score is q . k, scaled by ForwardParams::score_scale.
 struct ScaledScore {

@@ -60,7 +60,7 @@ class Producer {
   /// Where the keys of a row lie in the tensors.
   struct KeyRows {
     int kv_head;
-    int valid;        // keys of the sequence
+    int loaded;       // keys of the sequence that may be brought
     int ragged_base;  // see kRaggedTokens
     int batch_coordinate;
   };
@@ -98,8 +98,9 @@ class Producer {
   /// Makes the row that look_ahead has just published the current one and brings its first K. Returns its tiles.
   __device__ __forceinline__ int begin_row(KeySource<Config, Mask>& keys) {
     const volatile RowWork& row = *shared_.row(row_.stage == 0 ? Shared::kRowSlots - 1 : row_.stage - 1);
-    rows_ = {row.head / params_.heads_per_kv_head, row.key_valid,
-             row.key_valid + (params_.sequences.cu_key != nullptr ? row.key_token : 0), row.batch_coordinate};
+    const int loaded = attended_keys<Mask>(position_of(params_, row));
+    rows_ = {row.head / params_.heads_per_kv_head, loaded,
+             loaded + (params_.sequences.cu_key != nullptr ? row.key_token : 0), row.batch_coordinate};
     keys = keys_of(row);
     keys.start(item_.first_tile);
     load_key(rows_, keys);
@@ -203,11 +204,11 @@ class Producer {
                                                 int box, int entry) {
     // A hole brings the last key and zeros after it: a box that is wholly out of bounds in a ragged map would fault.
     const uint32 first_key = static_cast<uint32>(entry & kNoBox) * Config::kBoxRows;
-    const int token = first_key < static_cast<uint32>(rows.valid) ? static_cast<int>(first_key) : rows.valid - 1;
+    const int token = first_key < static_cast<uint32>(rows.loaded) ? static_cast<int>(first_key) : rows.loaded - 1;
 #pragma unroll
     for (int panel = 0; panel < Panels::kCount; ++panel) {
       ptx::load_box(tile + panel * Panels::kPanelBytes + box * Config::kBoxRows * Panels::kRowBytes, map, barrier,
-                    panel * Panels::kPanelColumns, kRaggedTokens - rows.valid + token, rows.kv_head, rows.ragged_base,
+                    panel * Panels::kPanelColumns, kRaggedTokens - rows.loaded + token, rows.kv_head, rows.ragged_base,
                     rows.batch_coordinate, ptx::L2Policy::kEvictLast);
     }
   }

@@ -29,8 +29,9 @@ __device__ __forceinline__ void store_lse(const ForwardParams& params, const Row
 }
 
 /// What a finished row's output is multiplied by, and its LSE in units of log2: 1 / sum and log2(sum), zero and minus
-/// infinity where nothing was seen. The parts of a split row get the sink when they are combined, once.
-template <class Sink>
+/// infinity where nothing was seen. Leaves the keys that the mask shows in `state`. The parts of a split row get the
+/// sink and the pruned keys when they are combined, once.
+template <class Config, class Mask, class Sink>
 __device__ __forceinline__ void finish_row(const ForwardParams& params, const volatile RowWork& row,
                                            const ConsumerThread& thread, SoftmaxState& state, float (&factor)[2],
                                            float (&lse)[2]) {
@@ -43,13 +44,20 @@ __device__ __forceinline__ void finish_row(const ForwardParams& params, const vo
     if constexpr (Sink::kExists) {
       if (row.split_slot < 0) factor[i] *= add_sink(lse[i], Sink::logit(position_of(params, row)) * kLog2OfE);
     }
+    if constexpr (Mask::kPrunedAsZero) {
+      state.shown[i] += __shfl_xor_sync(0xffffffffu, state.shown[i], 1);
+      state.shown[i] += __shfl_xor_sync(0xffffffffu, state.shown[i], 2);
+      state.shown[i] += row.full_tiles * Config::kTileK;
+      if (row.split_slot < 0) factor[i] *= add_pruned(lse[i], row.key_length - state.shown[i]);
+    }
   }
 }
 
 /// A part of a split row: normalised by its own sum, to be weighed by its own LSE when the parts are combined.
-template <class Config>
+template <class Config, class Mask>
 __device__ __forceinline__ void store_split(const ForwardParams& params, int slot, const ConsumerThread& thread,
-                                            const float (&output)[Config::kValueDim / 2], const float (&lse)[2]) {
+                                            const float (&output)[Config::kValueDim / 2], const float (&lse)[2],
+                                            const int (&shown)[2]) {
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
     const int64 place = static_cast<int64>(slot) * Config::kTileQ + thread.row() + 8 * row;
@@ -58,7 +66,10 @@ __device__ __forceinline__ void store_split(const ForwardParams& params, int slo
     for (int j = 0; j < Config::kValueDim / 8; ++j) {
       *reinterpret_cast<float2*>(destination + 8 * j) = {output[4 * j + 2 * row], output[4 * j + 2 * row + 1]};
     }
-    if ((thread.lane & 3) == 0) params.split_lse[place] = lse[row];
+    if ((thread.lane & 3) == 0) {
+      params.split_lse[place] = lse[row];
+      if constexpr (Mask::kPrunedAsZero) params.split_shown[place] = shown[row];
+    }
   }
 }
 
@@ -67,9 +78,10 @@ template <class Config, class Row>
 __device__ __forceinline__ void store_empty(const ForwardParams& params, const Row& row, const ConsumerThread& thread) {
   const int slot = row.split_slot;
   if (slot >= 0) {
-    if ((thread.lane & 3) == 0) {
-      params.split_lse[static_cast<int64>(slot) * Config::kTileQ + thread.row()] = minus_infinity();
-      params.split_lse[static_cast<int64>(slot) * Config::kTileQ + thread.row() + 8] = minus_infinity();
+    for (int part = 0; part < 2 && (thread.lane & 3) == 0; ++part) {
+      const int64 place = static_cast<int64>(slot) * Config::kTileQ + thread.row() + 8 * part;
+      params.split_lse[place] = minus_infinity();
+      if (params.split_shown != nullptr) params.split_shown[place] = 0;
     }
     return;
   }

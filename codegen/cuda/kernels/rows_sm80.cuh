@@ -95,7 +95,8 @@ class RowsSm80 {
       score_tile<Config, Score>(scores, position_of(params_, row), first_query, boxes, thread_.lane);
     }
     if (partial) {
-      mask_tile<Config, Mask>(scores, position_of(params_, row), first_query, boxes, thread_.lane, params_.score_scale);
+      mask_tile<Config, Mask>(scores, position_of(params_, row), first_query, boxes, thread_.lane, params_,
+                              state.shown);
     }
     float correction[2];
     if (softmax_tile(scores, state, correction, params_.score_scale)) scale_rows(output, correction);
@@ -149,11 +150,11 @@ class RowsSm80 {
   __device__ __forceinline__ void finish(const volatile RowWork& row, float (&output)[kOutputs],
                                          SoftmaxState& state) const {
     float factor[2], lse[2];
-    finish_row<Sink>(params_, row, thread_, state, factor, lse);
+    finish_row<Config, Mask, Sink>(params_, row, thread_, state, factor, lse);
     scale_rows(output, factor);
     const int slot = row.split_slot;
     if (slot >= 0) {
-      store_split<Config>(params_, slot, thread_, output, lse);
+      store_split<Config, Mask>(params_, slot, thread_, output, lse, state.shown);
       return;
     }
     store_output_rows<Config>(params_, row, thread_, output);

@@ -45,5 +45,5 @@ extern "C" __global__ void __launch_bounds__(128, 3) harrier_forward(
 extern "C" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) harrier_combine(
     const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows,
     const int* split_count) {
-  harrier::combine<harrier::Config, harrier::Sink>(params, split_rows, split_count);
+  harrier::combine<harrier::Config, harrier::Mask, harrier::Sink>(params, split_rows, split_count);
 }

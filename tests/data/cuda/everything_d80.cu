@@ -66,5 +66,5 @@ extern "C" __global__ void __launch_bounds__(256, 1) harrier_forward(
 extern "C" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) harrier_combine(
     const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows,
     const int* split_count) {
-  harrier::combine<harrier::Config, harrier::Sink>(params, split_rows, split_count);
+  harrier::combine<harrier::Config, harrier::Mask, harrier::Sink>(params, split_rows, split_count);
 }
