@@ -75,10 +75,11 @@ class ListBuilder {
   /// The boxes between the first and the last that the row may see.
   __device__ __forceinline__ void find_range() {
     first_box_ = end_box_ = 0;
-    if (row_.query_begin >= query_end_ || row_.key_valid <= 0) return;
+    const int keys = walked_keys<Mask>(position());
+    if (row_.query_begin >= query_end_ || keys <= 0) return;
     if constexpr (Lists::kPredicate) {
       bounds_.set(position(), row_.query_begin, query_end_);
-      int begin = row_.key_valid, end = 0;
+      int begin = keys, end = 0;
 #pragma unroll
       for (int i = 0; i < Mask::kIntervals; ++i) {
         if (bounds_.hull[i].begin >= bounds_.hull[i].end) continue;
@@ -89,7 +90,7 @@ class ListBuilder {
       first_box_ = begin / Config::kBoxRows;
       end_box_ = divide_up(end, Config::kBoxRows);
     } else {
-      end_box_ = divide_up(row_.key_valid, Config::kBoxRows);
+      end_box_ = divide_up(keys, Config::kBoxRows);
     }
   }
 
@@ -191,7 +192,7 @@ class ListBuilder {
 #pragma unroll 1
       for (int i = first + lane_; i < smaller(pairs, first + kPairsAtOnce); i += 32) {
         const int key = begin + i % Config::kBoxRows;
-        if (key >= row_.key_valid) continue;
+        if (key >= walked_keys<Mask>(at)) continue;
         const int times = Mask::visible(at, row_.query_begin + i / Config::kBoxRows, key, counted);
         some = some || times != 0;
         all = all && times == 1;
