@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "compiler/cuda/cuda_pipeline.h"
 #include "compiler/passes/choose_plan.h"
 #include "compiler/passes/lower_pattern.h"
 #include "compiler/passes/simplify.h"
@@ -154,6 +155,9 @@ std::vector<std::string> pass_names() {
   std::vector<std::string> names;
   for (const auto& pass : compile_passes()) names.emplace_back(pass.name);
   for (const auto& pass : launch_passes()) names.emplace_back(pass.name);
+  for (const auto& pass : cuda_compile_passes()) {
+    if (std::ranges::find(names, pass.name) == names.end()) names.emplace_back(pass.name);
+  }
   return names;
 }
 

@@ -39,7 +39,7 @@ struct LaunchState {
 /// bind, classify_tiles, schedule_rows
 const std::vector<Pass<LaunchState>>& launch_passes();
 
-/// Names of all passes, in order, for --dump-after.
+/// Names of all passes, in order and with those of CUDA kernels (cuda/cuda_pipeline.h) last, for --dump-after.
 std::vector<std::string> pass_names();
 
 }  // namespace harrier

@@ -24,7 +24,7 @@ constexpr const char* kVersion = "harrier 0.1.0";
 
 constexpr const char* kExitCodes =
     "Exit codes: 0 done, 1 outside tolerance, 2 bad input (one line on stderr says which and what to do),\n"
-    "3 the toolchain failed, 70 a bug of ours.";
+    "3 the toolchain or the GPU failed, 70 a bug of ours.";
 
 constexpr const char* kExamples = R"(Examples:
   harrier check bigbird.attn
@@ -53,7 +53,8 @@ Examples:
 
 constexpr const char* kEmitHelp = R"(Examples:
   harrier emit bigbird.attn
-  harrier emit bigbird.attn --llvm -o bigbird.ll)";
+  harrier emit bigbird.attn --llvm -o bigbird.ll
+  harrier emit bigbird.attn --cuda --arch sm_80)";
 
 constexpr const char* kRunHelp =
     R"(Arrays are .npy files, row-major: padded [batch, heads, length, dim], with --lengths for the valid lengths; or packed
@@ -127,10 +128,17 @@ CLI::App* add_show(CLI::App& app, ShowOptions& options, std::vector<std::string>
 }
 
 CLI::App* add_emit(CLI::App& app, EmitOptions& options, bool& canonical) {
-  CLI::App* command = app.add_subcommand("emit", "Print the canonical pattern or the LLVM IR of the kernel");
+  CLI::App* command =
+      app.add_subcommand("emit", "Print the canonical pattern, or the LLVM IR or CUDA source of the kernel");
   command->add_option("file", options.file, "Workload")->type_name("FILE.attn")->required();
   CLI::Option* text = command->add_flag("--canonical", canonical, "The text that caches key on (the default)");
-  command->add_flag("--llvm", options.llvm, "The LLVM IR of the CPU kernel for this machine")->excludes(text);
+  CLI::Option* llvm = command->add_flag("--llvm", options.llvm, "The LLVM IR of the CPU kernel for this machine");
+  CLI::Option* cuda = command->add_flag("--cuda", options.cuda, "The CUDA source of the GPU kernel; needs no GPU");
+  llvm->excludes(text);
+  cuda->excludes(text)->excludes(llvm);
+  command->add_option("--arch", options.architecture, "GPU architecture of --cuda (default sm_90a)")
+      ->type_name("sm_NN")
+      ->needs(cuda);
   command->add_option("-o,--output", options.output, "Write to this file instead of stdout")->type_name("FILE");
   add_json(*command, options.json);
   command->footer(kEmitHelp);
@@ -159,6 +167,7 @@ CLI::App* add_run(CLI::App& app, RunOptions& options, std::vector<std::string>& 
   command->add_option("--backend", options.backend, "cpu, cuda or auto (default auto)")->type_name("NAME");
   command->add_option("--repeat", options.repeat, "Runs to take the median of (default 1)")->type_name("N");
   command->add_option("--threads", options.threads, "Threads (default: every core)")->type_name("N");
+  command->add_flag("--no-cache", options.no_cache, "Compile anew, past every cache: for measuring compile time");
   command->add_option("--seed", options.seed, "Of what is drawn at random (default 1)")->type_name("S");
   command
       ->add_option("--dump-after", options.dump_after,
@@ -166,6 +175,12 @@ CLI::App* add_run(CLI::App& app, RunOptions& options, std::vector<std::string>& 
       ->type_name("PASS");
   add_json(*command, options.json);
   command->footer(kRunHelp);
+  return command;
+}
+
+CLI::App* add_doctor(CLI::App& app, DoctorOptions& options) {
+  CLI::App* command = app.add_subcommand("doctor", "Say what this machine can run kernels on, and what is missing");
+  add_json(*command, options.json);
   return command;
 }
 
@@ -180,6 +195,7 @@ struct ParsedOptions {
   ShowOptions show;
   EmitOptions emit;
   RunOptions run;
+  DoctorOptions doctor;
   bool is_canonical = false;
   std::vector<std::string> show_bindings;
   std::vector<std::string> run_bindings;
@@ -187,7 +203,7 @@ struct ParsedOptions {
 
 /// A misspelled command, before CLI11 calls it an unexpected argument.
 void check_command_name(const std::vector<std::string>& arguments) {
-  const std::vector<std::string_view> known{"check", "show", "emit", "run"};
+  const std::vector<std::string_view> known{"check", "show", "emit", "run", "doctor"};
   if (arguments.empty()) throw InvalidInput("no command given: harrier --help lists them");
   const std::string& name = arguments.front();
   if (name.starts_with('-') || std::find(known.begin(), known.end(), name) != known.end()) return;
@@ -207,6 +223,7 @@ int dispatch(const std::vector<std::string>& arguments, Streams& streams) {
   const CLI::App* show = add_show(app, options.show, options.show_bindings);
   const CLI::App* emit = add_emit(app, options.emit, options.is_canonical);
   add_run(app, options.run, options.run_bindings);
+  const CLI::App* doctor = add_doctor(app, options.doctor);
 
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
@@ -222,6 +239,7 @@ int dispatch(const std::vector<std::string>& arguments, Streams& streams) {
     throw InvalidInput(fmt::format("{}: harrier{} --help lists what it takes", one_line(error.what()), command));
   }
   if (check->parsed()) return check_command(options.check, streams);
+  if (doctor->parsed()) return doctor_command(options.doctor, streams);
   if (emit->parsed()) return emit_command(options.emit, streams);
   if (show->parsed()) {
     options.show.bindings = split_bindings(options.show_bindings);
@@ -252,6 +270,8 @@ int run_command_line(const std::vector<std::string>& arguments, Streams& streams
     const int code = report_failure(error.what(), kToolchainFailed, is_json, streams);
     if (!error.log().empty()) fmt::print(streams.error, "{}\n", error.log());
     return code;
+  } catch (const DeviceError& error) {
+    return report_failure(error.what(), kToolchainFailed, is_json, streams);
   } catch (const std::bad_alloc&) {
     return report_failure("out of memory: lower lengths or batch", kBadInput, is_json, streams);
   } catch (const std::exception& error) {

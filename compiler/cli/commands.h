@@ -1,7 +1,7 @@
 // The commands, each a function of its options: main() and the tests call the same code.
 //
 // Results go to `out`, notes and errors to `error`. With `json`, `out` gets one JSON object and nothing else. Commands
-// throw InvalidInput and ToolchainError; run_command_line turns those into exit codes.
+// throw InvalidInput, ToolchainError and DeviceError; run_command_line turns those into exit codes.
 #pragma once
 
 #include <cstdint>
@@ -59,6 +59,8 @@ struct ShowOptions {
 struct EmitOptions {
   std::string file;
   bool llvm = false;
+  bool cuda = false;
+  std::string architecture = "sm_90a";  // of --cuda
   std::string output;
   bool json = false;
 };
@@ -81,8 +83,13 @@ struct RunOptions {
   std::string backend = "auto";
   int repeat = 1;
   int threads = 0;
+  bool no_cache = false;  // compile anew, past NVRTC's own cache
   uint64_t seed = 1;
   std::string dump_after;
+  bool json = false;
+};
+
+struct DoctorOptions {
   bool json = false;
 };
 
@@ -90,6 +97,7 @@ int check_command(const CheckOptions& options, Streams& streams);
 int show_command(const ShowOptions& options, Streams& streams);
 int emit_command(const EmitOptions& options, Streams& streams);
 int run_command(const RunOptions& options, Streams& streams);
+int doctor_command(const DoctorOptions& options, Streams& streams);
 
 /// Everything after the program's name; returns the exit code. Throws nothing.
 int run_command_line(const std::vector<std::string>& arguments, Streams& streams);

@@ -9,6 +9,7 @@
 #include <optional>
 #include <ostream>
 
+#include "cli/backend.h"
 #include "cli/commands.h"
 #include "cli/convert.h"
 #include "cli/output_file.h"
@@ -24,10 +25,7 @@ constexpr int kMostRepeats = 1'000'000;
 constexpr int kMostThreads = 4096;
 
 void check_options(const RunOptions& options) {
-  if (options.backend == "cuda") {
-    throw ToolchainError("--backend cuda: this build has no CUDA backend: use --backend cpu or auto");
-  }
-  if (options.backend != "cpu" && options.backend != "auto") {
+  if (options.backend != "cpu" && options.backend != "cuda" && options.backend != "auto") {
     throw InvalidInput(fmt::format("--backend {}: unknown: use cpu, cuda or auto", options.backend));
   }
   if (options.repeat < 1 || options.repeat > kMostRepeats) {
@@ -66,8 +64,8 @@ double microseconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 /// Runs as often as asked; only the first run is dumped.
-void run_repeatedly(const Kernel& kernel, const RunInputs& inputs, const Bindings& bindings, const RunOptions& options,
-                    const PassObserver& observer, RunAccount& account) {
+void run_repeatedly(const Runnable& kernel, const RunInputs& inputs, const Bindings& bindings,
+                    const RunOptions& options, const PassObserver& observer, RunAccount& account) {
   std::vector<RunReport> reports;
   for (int i = 0; i < options.repeat; ++i) {
     const auto start = std::chrono::steady_clock::now();
@@ -105,10 +103,10 @@ int run_command(const RunOptions& options, Streams& streams) {
   }
   RunAccount account;
   const auto start = std::chrono::steady_clock::now();
-  const Kernel kernel = compile(workload, {.target = {}, .threads = options.threads, .observer = observer});
+  const Runnable kernel = compile_for(options, workload, observer, inputs.notes);
   account.compile_us = microseconds_since(start);
 
-  const Workload& compiled = kernel.compilation().workload;
+  const Workload& compiled = kernel.workload;
   const Bindings bindings = needed_by(compiled.pattern, inputs.arrays.bindings());
   run_repeatedly(kernel, inputs, bindings, options, observer, account);
 
@@ -125,8 +123,9 @@ int run_command(const RunOptions& options, Streams& streams) {
   }
 
   account.canonical = canonical_text(compiled.pattern, compiled.shape);
-  account.plan = print(kernel.compilation().plan);
-  account.compile_times = kernel.compile_times();
+  account.backend = kernel.backend;
+  account.plan = kernel.plan;
+  account.compile_times = kernel.compile_times;
   account.sequences = static_cast<int64_t>(geometry.sequences.size());
   account.query_tokens = geometry.query_tokens;
   account.key_tokens = geometry.key_tokens;

@@ -50,6 +50,7 @@ void print_run(const RunOptions& options, const Shape& shape, const RunAccount& 
   const TileCounts& tiles = account.report.tiles;
   const double run_us = median(account.run_us);
   fmt::print(out, "compiled  {}\n", account.canonical);
+  fmt::print(out, "backend   {}\n", account.backend);
   fmt::print(out, "plan      {}\n", account.plan);
   fmt::print(out, "compile   {:.3f} ms: {}\n", account.compile_us / 1e3, times_of(account.compile_times));
   fmt::print(out, "batch     {} sequences, {} queries, {} keys\n", account.sequences, account.query_tokens,
@@ -77,7 +78,7 @@ void print_run_json(const RunOptions& options, const RunAccount& account, std::o
   nlohmann::ordered_json json = {
       {"command", "run"},
       {"file", options.file},
-      {"backend", "cpu"},
+      {"backend", account.backend},
       {"canonical", account.canonical},
       {"plan", account.plan},
       {"compile_us", account.compile_us},

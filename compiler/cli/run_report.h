@@ -15,6 +15,7 @@ namespace harrier {
 
 struct RunAccount {
   std::string canonical;
+  std::string backend;
   std::string plan;
   std::vector<PassTime> compile_times;
   double compile_us = 0;

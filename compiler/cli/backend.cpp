@@ -1,0 +1,67 @@
+#include "cli/backend.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "compiler/harrier_cuda.h"
+
+namespace harrier {
+namespace {
+
+Runnable compile_on_cpu(const RunOptions& options, const Workload& workload, const PassObserver& observer) {
+  const Kernel kernel = compile(workload, {.target = {}, .threads = options.threads, .observer = observer});
+  return {.backend = "cpu",
+          .workload = kernel.compilation().workload,
+          .plan = print(kernel.compilation().plan),
+          .compile_times = kernel.compile_times(),
+          .run = [kernel](const AttentionTensors& tensors, const Bindings& bindings, const PassObserver& watch) {
+            return kernel.run(tensors, bindings, watch);
+          }};
+}
+
+Runnable compile_on_gpu(const Gpu& gpu, const RunOptions& options, const Workload& workload,
+                        const PassObserver& observer) {
+  const CudaKernel kernel =
+      compile_cuda(workload, gpu, {.plan = {}, .use_cache = !options.no_cache, .stop = {}, .observer = observer});
+  const CudaCompilation& compilation = kernel.compilation();
+  return {.backend = fmt::format("cuda ({}, {})", gpu.device->facts().name, compilation.target.architecture),
+          .workload = compilation.workload,
+          .plan = print(compilation.plan),
+          .compile_times = kernel.compile_times(),
+          .run = [kernel](const AttentionTensors& tensors, const Bindings& bindings, const PassObserver& watch) {
+            return kernel.run(tensors, bindings, watch);
+          }};
+}
+
+/// The GPU where one can be used. Nothing, and no note, on a machine without any.
+std::optional<Gpu> find_gpu(std::vector<std::string>& notes) {
+  try {
+    return open_gpu();
+  } catch (const DeviceError& error) {
+    const bool absent = error.failure() == DeviceFailure::kNoDriver || error.failure() == DeviceFailure::kNoDevice;
+    if (!absent) notes.push_back(fmt::format("the cpu runs this, for the GPU cannot: {}", error.what()));
+  } catch (const ToolchainError& error) {
+    notes.push_back(fmt::format("the cpu runs this, for the GPU cannot: {}", error.what()));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Runnable compile_for(const RunOptions& options, const Workload& workload, const PassObserver& observer,
+                     std::vector<std::string>& notes) {
+  if (options.backend == "cuda") return compile_on_gpu(open_gpu(), options, workload, observer);
+  if (options.backend == "cpu") return compile_on_cpu(options, workload, observer);
+  const std::optional<Gpu> gpu = find_gpu(notes);
+  if (!gpu) return compile_on_cpu(options, workload, observer);
+  try {
+    return compile_on_gpu(*gpu, options, workload, observer);
+  } catch (const InvalidInput& error) {
+    // What no CUDA kernel does; if the workload itself is at fault, the CPU says so too.
+    notes.push_back(fmt::format("the cpu runs this, for the GPU cannot: {}", error.what()));
+  }
+  return compile_on_cpu(options, workload, observer);
+}
+
+}  // namespace harrier
