@@ -31,24 +31,52 @@ __device__ __forceinline__ uint32 union_bits(const Position& at, int query, int 
   return bits;
 }
 
+/// True where pairs of one box may count differently, as the predicate says.
+template <class Mask>
+inline constexpr bool kCountsPairs = Mask::kCounted && Mask::kKind == MaskKind::kPredicate;
+
+/// What a row's mask says of 32 elements: a bit for each that is visible and, where pairs count differently, how often
+/// each counts, digit by digit.
+template <class Mask>
+struct VisibleElements {
+  static constexpr int kDigits = kCountsPairs<Mask> ? 8 : 0;
+  uint32 bits;
+  uint32 digits[larger(kDigits, 1)] = {};
+
+  __device__ __forceinline__ void count(int element, int times) {
+#pragma unroll
+    for (int i = 0; i < kDigits; ++i) digits[i] |= (static_cast<uint32>(times) >> i & 1) << element;
+  }
+  __device__ __forceinline__ int times(int element) const {
+    uint32 result = 0;
+#pragma unroll
+    for (int i = 0; i < kDigits; ++i) result |= (digits[i] >> element & 1) << i;
+    return static_cast<int>(result);
+  }
+};
+
 /// The visible elements of one row in one box, 32 from `chunk` on.
 template <class Mask, int kElements>
-__device__ __forceinline__ uint32 visible_bits(const Position& at, int query, int first_key, int count, int chunk) {
+__device__ __forceinline__ VisibleElements<Mask> visible_elements(const Position& at, int query, int first_key,
+                                                                  int count, int chunk) {
   if constexpr (Mask::kKind == MaskKind::kIntervals) {
-    return union_bits<Mask, 0>(at, query, first_key, chunk);
+    return {union_bits<Mask, 0>(at, query, first_key, chunk)};
   } else {
     const int limit = walked_keys<Mask>(at);
-    uint32 bits = interval_bits({0, limit}, first_key, chunk);
+    VisibleElements<Mask> visible{interval_bits({0, limit}, first_key, chunk)};
     if constexpr (Mask::kKind == MaskKind::kPredicate) {
 // A loop: the predicate can be long, and is wanted only once in the code.
 #pragma unroll 1
       for (int i = 0; i < smaller(32, kElements); ++i) {
         const int element = 32 * chunk + i;
         const int key = first_key + 8 * (element / 2) + element % 2;
-        if (element < kElements && key < limit && Mask::visible(at, query, key, count) == 0) bits &= ~(1u << i);
+        if (element >= kElements || static_cast<uint32>(key) >= static_cast<uint32>(limit)) continue;  // holes, too
+        const int times = Mask::visible(at, query, key, count);
+        if (times == 0) visible.bits &= ~(1u << i);
+        visible.count(i, times);
       }
     }
-    return bits;
+    return visible;
   }
 }
 
@@ -66,14 +94,15 @@ __device__ __forceinline__ void mask_tile(float (&scores)[Config::kTileK / 2], c
     const int first_key = static_cast<int>(entry & kNoBox) * Config::kBoxRows + 2 * (lane & 3);
     const int count = (1 + static_cast<int>(entry >> 24)) & 0xff;
     // A key that counts n times weighs n in the softmax: log(n) more score.
-    const float extra =
-        Mask::kCounted && count > 1 ? ptx::log2_fast(static_cast<float>(count)) / params.score_scale : 0.0f;
-    const float padding = Mask::kAdditivePadding ? params.padding_score / params.score_scale : 0.0f;
+    const float unit = 1.0f / params.score_scale;
+    const float extra = Mask::kCounted && count > 1 ? ptx::log2_fast(static_cast<float>(count)) * unit : 0.0f;
+    const float padding = Mask::kAdditivePadding ? params.padding_score * unit : 0.0f;
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
 #pragma unroll
       for (int chunk = 0; chunk < divide_up(kElements, 32); ++chunk) {
-        uint32 bits = visible_bits<Mask, kElements>(at, query + 8 * row, first_key, count, chunk);
+        const auto visible = visible_elements<Mask, kElements>(at, query + 8 * row, first_key, count, chunk);
+        uint32 bits = visible.bits;
         if constexpr (Mask::kPrunedAsZero) shown[row] += __popc(bits & ptx::low_bits(kElements - 32 * chunk));
         uint32 valid = ~0u;
         if constexpr (Mask::kPrunedAsZero || Mask::kAdditivePadding) {
@@ -85,7 +114,11 @@ __device__ __forceinline__ void mask_tile(float (&scores)[Config::kTileK / 2], c
           const int element = 32 * chunk + i;
           if (element < kElements) {
             float& score = scores[4 * (box * (Config::kBoxRows / 8) + element / 2) + 2 * row + element % 2];
-            if constexpr (Mask::kCounted) score += extra;
+            if constexpr (kCountsPairs<Mask>) {
+              score += ptx::log2_fast(static_cast<float>(visible.times(i))) * unit;
+            } else if constexpr (Mask::kCounted) {
+              score += extra;
+            }
             if constexpr (Mask::kAdditivePadding) score += (valid & (1u << i)) != 0 ? 0.0f : padding;
             score = (bits & (1u << i)) != 0 ? score : minus_infinity();
           }
