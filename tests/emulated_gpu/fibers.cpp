@@ -1,0 +1,295 @@
+#include "fibers.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <boost/context/detail/fcontext.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <random>
+
+#define EXPORT __attribute__((visibility("default")))
+
+extern "C" {
+EXPORT harrier_emulated::Dim threadIdx;
+EXPORT harrier_emulated::Dim blockIdx;
+EXPORT harrier_emulated::Dim blockDim;
+EXPORT harrier_emulated::Dim gridDim;
+}
+
+namespace harrier::emulated {
+namespace {
+
+namespace context = boost::context::detail;
+
+constexpr std::size_t kStackBytes = 256 * 1024;
+constexpr std::size_t kGuardBytes = 4096;
+constexpr int kMaxThreads = 1024;
+constexpr std::size_t kArenaBytes = kSharedLimit + 4096;
+constexpr unsigned char kFill = 0xff;  // not a number in every float type
+
+/// Everything that one launch at a time needs. Kernels know nothing of host threads, so launches take turns.
+struct Machine {
+  std::mutex turn;
+  const Launch* launch = nullptr;
+  std::vector<Thread> threads;
+  std::deque<int> ready;
+  std::deque<std::function<void()>> deferred;
+  int live = 0;
+  Thread* running = nullptr;
+  void* scheduler = nullptr;
+  Outcome outcome = Outcome::kSuccess;
+  bool shuffled = false;
+  std::mt19937 random;
+  unsigned char* stacks = nullptr;
+  long long clock = 0;
+};
+
+Machine machine;
+alignas(1024) unsigned char arena[kArenaBytes];
+
+unsigned char* stack_of(int thread) {
+  if (machine.stacks == nullptr) {
+    const std::size_t bytes = kMaxThreads * (kStackBytes + kGuardBytes);
+    void* stacks = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (stacks == MAP_FAILED) {
+      std::perror("emulated GPU: no memory for the threads' stacks");
+      std::abort();
+    }
+    machine.stacks = static_cast<unsigned char*>(stacks);
+    for (int i = 0; i < kMaxThreads; ++i)
+      mprotect(machine.stacks + i * (kStackBytes + kGuardBytes), kGuardBytes, PROT_NONE);
+  }
+  return machine.stacks + thread * (kStackBytes + kGuardBytes) + kGuardBytes;
+}
+
+/// "0-31, 64, 70-72"
+std::string print_numbers(const std::vector<int>& numbers) {
+  std::string text;
+  for (std::size_t i = 0; i < numbers.size();) {
+    std::size_t last = i;
+    while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) ++last;
+    text += text.empty() ? "" : ", ";
+    text += last == i ? fmt::format("{}", numbers[i]) : fmt::format("{}-{}", numbers[i], numbers[last]);
+    i = last + 1;
+  }
+  return text;
+}
+
+void say(const std::string& message) {
+  const auto& launch = *machine.launch;
+  fmt::print(stderr, "emulated GPU: {}, CTA ({}, {}, {}): {}\n", launch.name, blockIdx.x, blockIdx.y, blockIdx.z,
+             message);
+  std::fflush(stderr);
+}
+
+void report_deadlock() {
+  std::vector<std::pair<Waiting, std::vector<int>>> groups;
+  std::vector<int> gone;
+  for (const Thread& thread : machine.threads) {
+    if (thread.exited) {
+      gone.push_back(thread.number);
+      continue;
+    }
+    auto group = groups.begin();
+    while (group != groups.end() && !(group->first == thread.waiting)) ++group;
+    if (group == groups.end()) group = groups.insert(groups.end(), {thread.waiting, {}});
+    group->second.push_back(thread.number);
+  }
+  std::string text = "deadlock";
+  for (const auto& [waiting, numbers] : groups) {
+    text += fmt::format("\n  {} threads wait at {}: {}", numbers.size(),
+                        fmt::format(fmt::runtime(waiting.format), waiting.first, waiting.second, waiting.name),
+                        print_numbers(numbers));
+  }
+  if (!gone.empty()) text += fmt::format("\n  {} threads have exited: {}", gone.size(), print_numbers(gone));
+  say(text);
+}
+
+/// Leaves the fibers for good; they are abandoned where they stand, which kernels do not notice.
+[[noreturn]] void leave() {
+  context::jump_fcontext(machine.scheduler, nullptr);
+  std::abort();
+}
+
+/// The next thread that can run; asynchronous work ends only when there is none.
+Thread& next_ready() {
+  while (machine.ready.empty() && !machine.deferred.empty()) {
+    if (machine.shuffled)
+      std::swap(machine.deferred.front(), machine.deferred[machine.random() % machine.deferred.size()]);
+    const auto work = std::move(machine.deferred.front());
+    machine.deferred.pop_front();
+    work();
+  }
+  if (machine.ready.empty()) {
+    if (machine.live > 0) {
+      report_deadlock();
+      machine.outcome = Outcome::kTimeout;
+    }
+    leave();
+  }
+  if (machine.shuffled) std::swap(machine.ready.front(), machine.ready[machine.random() % machine.ready.size()]);
+  Thread& next = machine.threads[machine.ready.front()];
+  machine.ready.pop_front();
+  return next;
+}
+
+/// What a fiber does first whenever it comes to run.
+void resumed(context::transfer_t from) {
+  if (from.data != nullptr) {
+    static_cast<Thread*>(from.data)->context = from.fctx;
+  } else {
+    machine.scheduler = from.fctx;
+  }
+  threadIdx = machine.running->index;
+}
+
+void thread_main(context::transfer_t from) {
+  resumed(from);
+  machine.launch->entry(machine.launch->arguments);
+  Thread& self = *machine.running;
+  for (const auto& extension : self.extensions) {
+    const std::string unfinished = extension == nullptr ? "" : extension->unfinished();
+    if (!unfinished.empty()) fault(Outcome::kFailed, unfinished);
+  }
+  self.exited = true;
+  --machine.live;
+  thread_left_barriers();
+  Thread& next = next_ready();
+  machine.running = &next;
+  context::jump_fcontext(next.context, &self);
+  std::abort();
+}
+
+void start_threads(const Launch& launch) {
+  const int count = static_cast<int>(launch.block.x * launch.block.y * launch.block.z);
+  machine.threads.clear();
+  machine.threads.resize(count);
+  machine.ready.clear();
+  machine.deferred.clear();
+  machine.live = count;
+  for (int i = 0; i < count; ++i) {
+    Thread& thread = machine.threads[i];
+    thread.number = i;
+    thread.index = {i % launch.block.x, i / launch.block.x % launch.block.y, i / (launch.block.x * launch.block.y)};
+    thread.context = context::make_fcontext(stack_of(i) + kStackBytes, kStackBytes, thread_main);
+    machine.ready.push_back(i);
+  }
+}
+
+void run_cta(const Launch& launch) {
+  std::memset(arena, kFill, kArenaBytes);
+  reset_barriers();
+  reset_meetings();
+  reset_warpgroups();
+  start_threads(launch);
+  Thread& first = next_ready();
+  machine.running = &first;
+  // Coming back means that all threads have exited or that the launch is over.
+  context::jump_fcontext(first.context, nullptr);
+  machine.running = nullptr;
+  if (machine.outcome != Outcome::kSuccess) return;
+  if (!machine.deferred.empty()) {
+    say(fmt::format("all threads have exited while {} copies are in flight", machine.deferred.size()));
+    machine.outcome = Outcome::kFailed;
+  }
+  for (std::size_t byte = launch.shared_bytes; byte < kArenaBytes; ++byte) {
+    if (arena[byte] == kFill) continue;
+    say(fmt::format("byte {} of shared memory was written, the launch has {}", byte, launch.shared_bytes));
+    machine.outcome = Outcome::kIllegalAddress;
+    return;
+  }
+}
+
+}  // namespace
+
+Outcome run_launch(const Launch& launch) {
+  const std::lock_guard lock(machine.turn);
+  machine.launch = &launch;
+  machine.outcome = Outcome::kSuccess;
+  const char* seed = std::getenv("HARRIER_EMULATED_SEED");
+  machine.shuffled = seed != nullptr && *seed != '\0';
+  if (machine.shuffled) machine.random.seed(static_cast<unsigned>(std::strtoul(seed, nullptr, 10)));
+  blockDim = launch.block;
+  gridDim = launch.grid;
+  for (unsigned z = 0; z < launch.grid.z; ++z) {
+    for (unsigned y = 0; y < launch.grid.y; ++y) {
+      for (unsigned x = 0; x < launch.grid.x; ++x) {
+        blockIdx = {x, y, z};
+        run_cta(launch);
+        if (machine.outcome != Outcome::kSuccess) return machine.outcome;
+      }
+    }
+  }
+  return machine.outcome;
+}
+
+Thread& current_thread() { return *machine.running; }
+Thread& thread_at(int number) { return machine.threads[number]; }
+int thread_count() { return static_cast<int>(machine.threads.size()); }
+int live_threads() { return machine.live; }
+
+void block(const Waiting& waiting) {
+  Thread& self = *machine.running;
+  self.waiting = waiting;
+  Thread& next = next_ready();
+  if (&next == &self) return;
+  machine.running = &next;
+  resumed(context::jump_fcontext(next.context, &self));
+}
+
+void make_ready(Thread& thread) { machine.ready.push_back(thread.number); }
+
+void fault(Outcome outcome, const std::string& message) {
+  say(machine.running == nullptr ? message : fmt::format("thread {}: {}", machine.running->number, message));
+  machine.outcome = outcome;
+  leave();
+}
+
+void defer(std::function<void()> work) { machine.deferred.push_back(std::move(work)); }
+
+unsigned char* shared_bytes_at(std::uint32_t address, std::uint32_t bytes, std::uint32_t alignment, const char* what) {
+  const std::uint32_t limit = machine.launch->shared_bytes;
+  const std::uint32_t first = address - kSharedBase;
+  if (address < kSharedBase || first > limit || bytes > limit - first) {
+    fault(Outcome::kIllegalAddress, fmt::format("{}: bytes {} to {} of shared memory, which has {}", what,
+                                                static_cast<std::int64_t>(address) - kSharedBase,
+                                                static_cast<std::int64_t>(address) - kSharedBase + bytes, limit));
+  }
+  if (address % alignment != 0) {
+    fault(Outcome::kMisaligned, fmt::format("{}: shared byte {} is not a multiple of {}", what, first, alignment));
+  }
+  return arena + first;
+}
+
+}  // namespace harrier::emulated
+
+using namespace harrier::emulated;
+
+extern "C" {
+
+EXPORT unsigned char* harrier_emulated_shared_memory() { return arena; }
+
+EXPORT unsigned harrier_emulated_shared_address(const void* pointer) {
+  const auto* byte = static_cast<const unsigned char*>(pointer);
+  if (byte < arena || byte >= arena + kArenaBytes) {
+    fault(Outcome::kIllegalAddress, "the shared address of something that is not in dynamic shared memory");
+  }
+  return static_cast<unsigned>(byte - arena) + kSharedBase;
+}
+
+EXPORT void* harrier_emulated_shared_pointer(unsigned address) { return shared_bytes_at(address, 1, 1, "a pointer"); }
+
+EXPORT void harrier_emulated_trap(const char* message) { fault(Outcome::kFailed, message); }
+
+EXPORT void harrier_emulated_yield() {
+  make_ready(current_thread());
+  block({"a yield"});
+}
+
+EXPORT long long harrier_emulated_clock() { return machine.clock += 10; }
+}

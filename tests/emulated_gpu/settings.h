@@ -1,0 +1,19 @@
+// What the environment says about the emulated devices, and faults that tests ask for. README.md lists the variables.
+#pragma once
+
+namespace harrier::emulated {
+
+struct Capability {
+  int major;
+  int minor;
+};
+
+Capability capability();
+int driver_version();
+int device_count();
+int multiprocessors();
+
+/// The result that HARRIER_EMULATED_FAIL asks `function` to return this time; 0 = none. Counts calls.
+int injected_failure(const char* function);
+
+}  // namespace harrier::emulated
