@@ -31,6 +31,22 @@ int box_rows(int tile_k, int64_t block_rows) {
   return block_rows > 0 ? static_cast<int>(std::gcd(int64_t{tile_k}, block_rows)) : tile_k;
 }
 
+constexpr int kMostRowBlocks = 8;  // a list entry has a bit for each
+
+/// Blocks of `block_rows` queries in a row of `queries`; 1 where the row lies in one block, 0 where neither divides the
+/// other.
+int row_blocks(int64_t queries, int64_t block_rows) {
+  if (block_rows == 0 || block_rows % queries == 0) return 1;
+  return queries % block_rows == 0 && queries / block_rows <= kMostRowBlocks ? static_cast<int>(queries / block_rows)
+                                                                             : 0;
+}
+
+/// Boxes and blocks of queries that fit the mask's block lists.
+void fit_blocks(CudaPlan& plan, int64_t block_rows) {
+  plan.row_blocks = row_blocks(int64_t{64} * plan.consumers, block_rows);
+  plan.box_rows = box_rows(plan.tile_k, plan.row_blocks > 0 ? block_rows : 0);
+}
+
 void verify_sm90(const CudaPlan& plan) {
   refuse(plan.stages < 2 || plan.query_stages < 1, "a plan needs 2 stages of K and V and 1 of Q");
   const int64_t pool = launch_registers(int64_t{cuda_threads(plan)} * plan.ctas_per_sm) * (plan.consumers + 1);
@@ -63,8 +79,12 @@ std::string print(const CudaPlan& plan) {
   } else {
     text += fmt::format("{} warps", 4 * plan.consumers);
   }
-  return text + fmt::format(", {} CTA{} a multiprocessor{}", plan.ctas_per_sm, plan.ctas_per_sm == 1 ? "" : "s",
-                            plan.fold_scale ? "" : ", scale not folded");
+  return text +
+         fmt::format(", {} CTA{} a multiprocessor{}", plan.ctas_per_sm, plan.ctas_per_sm == 1 ? "" : "s",
+                     plan.fold_scale ? "" : ", scale not folded") +
+         (plan.row_blocks == 1   ? ""
+          : plan.row_blocks == 0 ? ", tables looked up"
+                                 : fmt::format(", {} blocks of queries a row", plan.row_blocks));
 }
 
 int64_t padded_dim(int64_t dim) { return (dim + 31) / 32 * 32; }
@@ -102,6 +122,10 @@ void verify(const CudaPlan& plan, const Shape& shape) {
          fmt::format("a key tile of {} in boxes of {}: tiles are multiples of 16, boxes multiples of 8 up to 256 that "
                      "divide them",
                      plan.tile_k, plan.box_rows));
+  refuse(plan.row_blocks < 0 || plan.row_blocks > kMostRowBlocks ||
+             (plan.row_blocks > 0 && 64 * plan.consumers % plan.row_blocks != 0),
+         fmt::format("{} blocks of queries in a row of {}: take up to {} that divide it, or 0 to look tables up",
+                     plan.row_blocks, 64 * plan.consumers, kMostRowBlocks));
   refuse(plan.ctas_per_sm < 1, fmt::format("{} CTAs a multiprocessor: take at least 1", plan.ctas_per_sm));
   const int64_t bytes = shared_bytes(plan, shape) + kReservedBytesPerCta;
   const int64_t limit = shared_bytes_per_sm(plan.family);
@@ -141,13 +165,15 @@ CudaPlan default_sm90_plan(const Shape& shape, int64_t block_rows, int64_t keys_
   } else {
     plan = {.tile_k = 80, .query_stages = 1};
   }
-  if (block_rows > 0 && block_rows < 128 && plan.consumers > 1) {
+  if (block_rows % 128 == 0 && block_rows % 192 != 0 && plan.consumers == 3) {
+    plan = {.stages = 3};  // rows lie in one block of queries
+  } else if (plan.consumers > 1 && block_rows % (int64_t{64} * plan.consumers) != 0) {
     plan.consumers = 1;
     plan.ping_pong = false;
     plan.consumer_registers = 240;
   }
   if (block_rows > 0 && plan.tile_k % 64 != 0) plan.tile_k = 64;
-  plan.box_rows = box_rows(plan.tile_k, block_rows);
+  fit_blocks(plan, block_rows);
   return plan;
 }
 
@@ -161,9 +187,9 @@ CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t) {
                    .producer_registers = 0};
   if (dim > 128) plan.tile_k = 32;
   // 128 queries read K and V half as often as 64 do, where they fit; a row of lists belongs to one block of queries.
-  if (dim <= 64 || dim > 192 || (block_rows > 0 && block_rows < 128)) plan.consumers = 1;
+  if (dim <= 64 || dim > 192 || block_rows % 128 != 0) plan.consumers = 1;
   if (plan.consumers == 1) plan.ctas_per_sm = dim <= 64 ? 3 : dim <= 128 ? 2 : 1;
-  plan.box_rows = box_rows(plan.tile_k, block_rows);
+  fit_blocks(plan, block_rows);
   return plan;
 }
 

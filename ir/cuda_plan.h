@@ -19,6 +19,7 @@ struct CudaPlan {
   int consumers = 2;
   int tile_k = 128;
   int box_rows = 128;     // tile_k where keys follow from the mask; the block size (at most tile_k) for block lists
+  int row_blocks = 1;     // blocks of queries (of a table) in one row; 0: blocks and rows do not divide each other
   int stages = 2;         // buffers of K, and of V; sm_80 has 2
   int query_stages = 2;   // 2 lets the last product of a row run together with the first of the next; sm_80 has 1
   bool ping_pong = true;  // sm_90a alone, as are the next two

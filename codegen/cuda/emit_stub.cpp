@@ -2,13 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <sstream>
-
 #include "codegen/cuda/emit_expression.h"
-#include "codegen/cuda/key_intervals.h"
+#include "codegen/cuda/table_use.h"
 #include "ir/error.h"
-#include "ir/match.h"
 #include "ir/text.h"
 
 namespace harrier {
@@ -23,96 +19,11 @@ void refuse(bool refused, const std::string& sentence) {
 }
 
 void verify_pattern(const LoweredPattern& lowered) {
-  refuse(lowered.table_slots > 1,
-         fmt::format("CUDA kernels know one block table in a mask, this one has {}: merge them", lowered.table_slots));
   refuse(lowered.int_values.size() > kMostIntegers || lowered.float_values.size() > kMostFloats ||
              lowered.arrays.size() > kMostArrays,
          fmt::format("the pattern has {} integers, {} floats and {} arrays, the limits are {}, {} and {}: simplify it",
                      lowered.int_values.size(), lowered.float_values.size(), lowered.arrays.size(), kMostIntegers,
                      kMostFloats, kMostArrays));
-}
-
-std::string bound_text(const LinearBound& bound, const std::vector<ArraySlot>& arrays) {
-  std::string text;
-  const auto add = [&](int sign, const std::string& term) {
-    if (text.empty()) {
-      text = sign < 0 ? "-" + term : term;
-    } else {
-      text += (sign < 0 ? " - " : " + ") + term;
-    }
-  };
-  if (bound.query != 0) add(bound.query, "query");
-  for (const auto& [sign, term] : bound.terms) {
-    const std::string emitted = emit_cuda_expression(term, arrays);  // Int(x): a leaf
-    add(sign, emitted.substr(4, emitted.size() - 5));
-  }
-  if (bound.constant != 0 || text.empty())
-    add(bound.constant < 0 ? -1 : 1, fmt::format("{}", std::abs(bound.constant)));
-  return text;
-}
-
-/// The largest (or smallest) of several bounds.
-std::string extreme(const std::vector<LinearBound>& bounds, const char* function, const std::string& unbounded,
-                    const std::vector<ArraySlot>& arrays) {
-  std::string text;
-  for (const LinearBound& bound : bounds) {
-    const std::string next = bound_text(bound, arrays);
-    text = text.empty() ? next : fmt::format("{}({}, {})", function, text, next);
-  }
-  return text.empty() ? unbounded : text;
-}
-
-std::string interval_function(const char* head, const KeyIntervals& keys, bool queries,
-                              const std::vector<ArraySlot>& arrays) {
-  std::string text = fmt::format("  template <int kIndex>\n  static __device__ __forceinline__ Interval {} {{\n", head);
-  for (size_t i = 0; i < keys.intervals.size(); ++i) {
-    const KeyInterval& interval = keys.intervals[i];
-    const std::string begin = queries ? extreme(interval.query_lower, "larger", "-kFarAway", arrays)
-                                      : extreme(interval.key_lower, "larger", "0", arrays);
-    const std::string end = queries ? extreme(interval.query_upper, "smaller", "kFarAway", arrays)
-                                    : extreme(interval.key_upper, "smaller", "at.key_length", arrays);
-    const bool last = i + 1 == keys.intervals.size();
-    text += last ? fmt::format("    return {{{}, {}}};\n", begin, end)
-                 : fmt::format("    if constexpr (kIndex == {}) return {{{}, {}}};\n", i, begin, end);
-  }
-  if (keys.intervals.empty()) text += "    return {0, 0};\n";
-  return text + "  }\n";
-}
-
-/// True when every listed box is visible as a whole, as often as it is listed.
-bool is_table_alone(const LoweredPattern& lowered) {
-  if (!lowered.visible) return true;
-  if (std::holds_alternative<TileCount>(lowered.visible->node)) return true;
-  return *lowered.visible == (Expression{TileCount{0}} > constant(int64_t{0}));
-}
-
-std::string mask_text(const LoweredPattern& lowered) {
-  std::string text = "struct Mask : NoMask {\n";
-  if (lowered.counted) text += "  static constexpr bool kCounted = true;\n";
-  if (lowered.additive_padding) text += "  static constexpr bool kAdditivePadding = true;\n";
-  if (lowered.softmax == SoftmaxKind::kPrunedAsZero) text += "  static constexpr bool kPrunedAsZero = true;\n";
-  bool predicate = false;
-  if (key_source_of(lowered) == CudaKeySource::kLists) {
-    predicate = !is_table_alone(lowered);
-    if (predicate) text += "  static constexpr MaskKind kKind = MaskKind::kPredicate;\n";
-  } else {
-    const KeyIntervals keys = key_intervals(lowered.visible);
-    predicate = !keys.exact;
-    text += fmt::format("  static constexpr MaskKind kKind = MaskKind::{};\n", predicate ? "kPredicate" : "kIntervals");
-    text += fmt::format("  static constexpr int kIntervals = {};\n\n", std::max<size_t>(keys.intervals.size(), 1));
-    text += interval_function("interval(const Position& at, int query)", keys, false, lowered.arrays);
-    const bool conditional = std::ranges::any_of(keys.intervals, [](const KeyInterval& interval) {
-      return !interval.query_lower.empty() || !interval.query_upper.empty();
-    });
-    if (conditional) text += "\n" + interval_function("queries(const Position& at)", keys, true, lowered.arrays);
-  }
-  if (predicate) {
-    text += fmt::format(
-        "\n  static __device__ __forceinline__ int visible(const Position& at, int query, int key, int count) {{\n"
-        "    const Int q = query, k = key;\n    return {};\n  }}\n",
-        emit_cuda_count(*lowered.visible, lowered.arrays));
-  }
-  return text + "};\n\n";
 }
 
 std::string score_text(const LoweredPattern& lowered, const CudaPlan& plan) {
@@ -141,7 +52,7 @@ std::string config_text(const LoweredPattern& lowered, const Shape& shape, const
   const auto number = [](int64_t value) { return fmt::format("{}", value); };
   line("int", "kHeadDim", number(padded_dim(shape.head_dim)), "columns of Q and K, padded with zeros");
   line("int", "kValueDim", number(padded_dim(shape.value_dim)));
-  line("int", "kTileQ", number(int64_t{64} * plan.consumers), "queries of a row");
+  line("int", "kTileQ", number(row_queries(plan)), "queries of a row");
   line("int", "kTileK", number(plan.tile_k), "keys of a tile");
   line("int", "kBoxRows", number(plan.box_rows), "keys that are copied together");
   if (plan.family == CudaFamily::kSm90) {
@@ -161,19 +72,7 @@ std::string config_text(const LoweredPattern& lowered, const Shape& shape, const
   return text + "};\n\n";
 }
 
-/// Each line of `text` as a comment.
-std::string commented(const std::string& text) {
-  std::istringstream lines(text);
-  std::string result;
-  for (std::string line; std::getline(lines, line);) result += "//   " + line + "\n";
-  return result;
-}
-
 }  // namespace
-
-CudaKeySource key_source_of(const LoweredPattern& lowered) {
-  return lowered.table_slots > 0 ? CudaKeySource::kLists : CudaKeySource::kClosedForm;
-}
 
 std::optional<int> folded_scale(const LoweredPattern& lowered, const CudaPlan& plan) {
   const auto* product = std::get_if<Binary>(&lowered.score.node);
@@ -183,8 +82,9 @@ std::optional<int> folded_scale(const LoweredPattern& lowered, const CudaPlan& p
   return parameter->index;
 }
 
-std::string emit_cuda_stub(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan) {
+std::string emit_cuda_stub(const LoweredPattern& pattern, const Shape& shape, const CudaPlan& plan) {
   verify(plan, shape);
+  const LoweredPattern lowered = cuda_pattern(pattern, plan);
   verify_pattern(lowered);
   const bool sm90 = plan.family == CudaFamily::kSm90;
   const char* family = sm90 ? "sm90" : "sm80";
@@ -195,7 +95,8 @@ std::string emit_cuda_stub(const LoweredPattern& lowered, const Shape& shape, co
       "#include \"codegen/cuda/kernels/combine.cuh\"\n#include \"codegen/cuda/kernels/forward_{}.cuh\"\n"
       "#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace harrier {{\n\n",
       family);
-  text += mask_text(lowered) + score_text(lowered, plan) + sink_text(lowered) + config_text(lowered, shape, plan);
+  text += emit_cuda_mask(lowered, plan, MaskUse::kForward) + score_text(lowered, plan) + sink_text(lowered) +
+          config_text(lowered, shape, plan);
   text += fmt::format(
       "static_assert({}<Config>::kBytes == {}, \"the plan and the kernel disagree on shared memory\");\n"
       "static_assert({}<Config>() == {}, \"the plan and the kernel disagree on threads\");\n\n"

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "codegen/cuda/emit_mask.h"
 #include "ir/cuda_plan.h"
 #include "ir/lowered.h"
 #include "ir/workload.h"
@@ -14,20 +15,12 @@ namespace harrier {
 inline constexpr const char* kCudaForwardName = "harrier_forward";
 inline constexpr const char* kCudaCombineName = "harrier_combine";
 
-/// How a kernel finds the keys of a row.
-enum class CudaKeySource {
-  kClosedForm,  // from intervals, without any list
-  kLists,       // from lists of key boxes that are built before the launch
-};
-
-CudaKeySource key_source_of(const LoweredPattern& lowered);
-
 /// The float parameter that the kernel folds into the exponent: ForwardParams::score_scale is its value times log2(e).
 /// Nothing when the score is more than s * parameter or the plan does not fold: then score_scale is log2(e).
 std::optional<int> folded_scale(const LoweredPattern& lowered, const CudaPlan& plan);
 
 /// The same arguments give the same text. Throws InvalidInput for a plan that does not fit and for what CUDA kernels do
-/// not do yet: two block tables in one mask, more than 16 numbers or 8 arrays.
+/// not do yet: more than 16 numbers or 8 arrays.
 std::string emit_cuda_stub(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan);
 
 }  // namespace harrier

@@ -163,14 +163,30 @@ KeyIntervals intervals_of(const Binary& node, bool negated) {
       const KeyIntervals right = intervals_of(*node.right, negated);
       return both ? intersection(left, right) : united(left, right);
     }
+    case BinaryKind::kMultiply: {
+      // A product of counts is zero where one of them is; one that wraps may be zero elsewhere too.
+      if (negated) return everything(false);
+      KeyIntervals both = intersection(intervals_of(*node.left, false), intervals_of(*node.right, false));
+      both.exact = false;
+      return both;
+    }
     default:
       return everything(false);
   }
 }
 
+KeyIntervals intervals_of(const Select& node, bool negated) {
+  return united(intersection(intervals_of(*node.condition, false), intervals_of(*node.if_true, negated)),
+                intersection(intervals_of(*node.condition, true), intervals_of(*node.if_false, negated)));
+}
+
 KeyIntervals intervals_of(const Expression& condition, bool negated) {
   return match(
       condition.node, [&](const Binary& node) { return intervals_of(node, negated); },
+      [&](const Select& node) { return intervals_of(node, negated); },
+      [&](const IntLiteral& literal) {
+        return (literal.value != 0) != negated ? everything(true) : KeyIntervals{.intervals = {}, .exact = true};
+      },
       [&](const Unary& node) {
         return node.kind == UnaryKind::kNot ? intervals_of(*node.operand, !negated) : everything(false);
       },

@@ -135,9 +135,8 @@ TEST(CudaStubErrors, NameWhatIsNotDoneYet) {
     }
     return std::string("no error");
   };
-  LoweredPattern tables = test::counted_table();
-  tables.table_slots = 2;
-  EXPECT_THAT(message(tables, test::shape(64, 64), {}), testing::HasSubstr("one block table"));
+  const LoweredPattern numbers = test::pattern(std::nullopt, std::vector<int64_t>(17));
+  EXPECT_THAT(message(numbers, test::shape(64, 64), {}), testing::HasSubstr("17 integers"));
   const LoweredPattern dense = test::pattern(std::nullopt);
   EXPECT_THAT(message(dense, test::shape(64, 64, DataType::kFloat32), {}), testing::HasSubstr("bf16 and fp16"));
   EXPECT_THAT(message(dense, test::shape(512, 64), {}), testing::HasSubstr("512"));

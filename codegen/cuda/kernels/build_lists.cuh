@@ -100,14 +100,17 @@ class ListBuilder {
     __syncthreads();  // nobody reads the chunk before any more
     if constexpr (Lists::kTable) gather_counts(first, boxes);
     if constexpr (Lists::kPredicate) {
+#pragma unroll 1
       for (int box = warp_; box < boxes; box += kBuildWarps) {
         const Visibility visibility = examine(first + box);
         if (lane_ == 0) shared_.visibility[box] = visibility;
       }
     } else {
+#pragma unroll 1
       for (int box = thread_; box < boxes; box += kBuildThreads) shared_.visibility[box] = of_table(first + box);
     }
     __syncthreads();
+#pragma unroll 1
     for (int group = warp_; group < kGroups; group += kBuildWarps) {
       const Visibility visibility = visibility_at(group, boxes);
       const int partial = __popc(__ballot_sync(0xffffffffu, visibility == Visibility::kPartial));
@@ -233,6 +236,7 @@ class ListBuilder {
     const int boxes = smaller(kChunkBoxes, end_box_ - first);
     const int partial_end = warp_prefix_sum(shared_.partial[lane_], lane_);
     const int full_end = warp_prefix_sum(shared_.full[lane_], lane_);
+#pragma unroll 1
     for (int group = warp_; group < kGroups; group += kBuildWarps) {
       const Visibility visibility = visibility_at(group, boxes);
       const uint32 partial = __ballot_sync(0xffffffffu, visibility == Visibility::kPartial);

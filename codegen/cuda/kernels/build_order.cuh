@@ -89,6 +89,7 @@ __device__ __forceinline__ void add(RowTotals& sum, const RowTotals& more) {
 /// The totals of sections [begin, end), counted through all groups.
 __device__ __forceinline__ RowTotals totals_between(const OrderParams& params, int begin, int end, int lane) {
   RowTotals sum{0, 0, 0};
+#pragma unroll 1
   for (int i = begin + lane; i < end; i += 32) add(sum, params.totals[i]);
   return warp_sum(sum);
 }
@@ -103,6 +104,7 @@ __device__ __forceinline__ RowTotals totals_before(const OrderParams& params, in
   const int end = smaller(begin + kSectionRows, params.rows_per_head);
   const int cost = params.rows[head * params.rows_per_head + place].cost;
   RowTotals sum{0, 0, 0};
+#pragma unroll 1
   for (int h = first_head; h < end_head; ++h) {
     const RowMeasure* rows = params.rows + h * params.rows_per_head;
     for (int i = begin + lane; i < end; i += 32) {
@@ -155,12 +157,14 @@ __device__ __forceinline__ void order_rows(const OrderParams& params) {
   RowTotals before = totals_between(params, 0, section, lane);
   add(before, totals_before(params, measured_head, place, lane));
   if (!shared) {
+#pragma unroll 1
     for (int part = lane; part < row.parts; part += 32) {
       write_part(params, where, measured_head, row, part, {before.items, 1, before.split_rows, before.split_slots});
     }
     return;
   }
   // The same rows for every head: group after group of heads, in a group row after row, of a row the heads innermost.
+#pragma unroll 1
   for (int i = lane; i < params.heads * row.parts; i += 32) {
     const int head = i % params.heads, part = i / params.heads;
     const int first_head = head / params.heads_per_group * params.heads_per_group;

@@ -61,6 +61,19 @@ struct ListParams {
   BuildState* state;
 };
 
+/// harrier_expand_table. Element (batch, head, row block, key block) of the result is at counts[batch * batch_stride +
+/// head * head_stride + row block * row_stride + key block]; rows past the end of their sequence are not written. A
+/// BigBird table differs from sequence to sequence unless their lengths are equal.
+struct ExpandParams {
+  SequenceTable sequences;
+  BlockTable table;
+  unsigned char* counts;
+  int64 batch_stride;
+  int64 head_stride;
+  int64 row_stride;
+  int key_blocks;
+};
+
 /// What is known of a row before it has a place in the order.
 struct RowMeasure {
   int tiles;  // its key tiles; -1: no such row

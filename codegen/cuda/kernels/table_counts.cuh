@@ -43,18 +43,21 @@ __device__ __forceinline__ void add_table_row(const BlockTable& table, const Row
   const int64 place = row.batch * table.batch_stride + row.head * table.head_stride;
   if (table.kind == TableKind::kDense) {
     const int64 begin = place + row_block * table.row_stride;
+#pragma unroll 1
     for (int block = window.first + thread; block < window.end; block += kBuildThreads) {
       window.add(block, load_integer(table.data, table.element_bytes, begin + block));
     }
   } else if (table.kind == TableKind::kLists) {
     const int64 begin = load_integer(table.offsets, table.offset_bytes, place + row_block);
     const int64 end = load_integer(table.offsets, table.offset_bytes, place + row_block + 1);
+#pragma unroll 1
     for (int64 i = begin + thread; i < end; i += kBuildThreads) {
       window.add(load_integer(table.data, table.element_bytes, i), table.counts != nullptr ? table.counts[i] : 1);
     }
   } else if (table.kind == TableKind::kBigBird) {
     const int last = divide_up(row.query_length, table.block) - 1;
     if (row_block == 0 || row_block == last) {
+#pragma unroll 1
       for (int block = window.first + thread; block < window.end; block += kBuildThreads) {
         window.add(block, 1);
       }
@@ -66,6 +69,7 @@ __device__ __forceinline__ void add_table_row(const BlockTable& table, const Row
     if (thread == 3 && row_block != 1) window.add(0, 1);
     if (thread == 4 && row_block + 1 != last) window.add(last, 1);
     const int64 begin = place + (row_block - 1) * table.row_stride;
+#pragma unroll 1
     for (int i = thread; i < table.random; i += kBuildThreads) {
       window.add(table.data != nullptr ? load_integer(table.data, table.element_bytes, begin + i) : 0, 1);
     }

@@ -6,7 +6,7 @@
 //   table_slots 1
 //   arrays @segment: int32 rank 1; @slopes: float32 rank 1; @sinks: float32 rank 1;
 // Shape: heads 16  kv_heads 4  head_dim 80  value_dim 80  dtype bf16  direction forward
-// Plan: 64x64 in boxes of 16, 4 warps, 2 CTAs a multiprocessor
+// Plan: 64x64 in boxes of 16, 4 warps, 2 CTAs a multiprocessor, 4 blocks of queries a row
 #include "codegen/cuda/kernels/combine.cuh"
 #include "codegen/cuda/kernels/forward_sm80.cuh"
 #include "codegen/cuda/kernels/language.cuh"
@@ -17,6 +17,7 @@ struct Mask : NoMask {
   static constexpr MaskKind kKind = MaskKind::kPredicate;
 
   static __device__ __forceinline__ int visible(const Position& at, int query, int key, int count) {
+    count = ~(count - 1) >> (query % 64 / 16) & 1;  // which blocks of the row's queries see the box
     const Int q = query, k = key;
     return Int((((Int(count) > Int(0)) && (load_int32(at, 0, maximum((at.query_token + q), Int(0))) == load_int32(at, 0, (at.key_token + k)))) && (((q - k) % Int(3)) == Int(0)))).value;
   }

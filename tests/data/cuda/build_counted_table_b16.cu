@@ -1,0 +1,77 @@
+// Made by Harrier for the lists and the order of work. Pattern:
+//   visible @table.0[b, h, q / int[0], k / int[0]]
+//   score s * float[0]
+//   softmax standard
+//   counted true
+//   table_slots 0
+//   arrays @table.0: uint8 rank 4;
+// Rows of 64 queries, key tiles of 64 in boxes of 16
+#include "codegen/cuda/kernels/build_lists.cuh"
+#include "codegen/cuda/kernels/build_order.cuh"
+#include "codegen/cuda/kernels/expand_table.cuh"
+#include "codegen/cuda/kernels/language.cuh"
+
+namespace harrier {
+
+struct Mask : NoMask {
+  static constexpr bool kCounted = true;
+  static constexpr MaskKind kKind = MaskKind::kPredicate;
+  static constexpr int kIntervals = 1;
+
+  template <int kIndex>
+  static __device__ __forceinline__ Interval interval(const Position& at, int query) {
+    return {0, at.key_length};
+  }
+
+  static __device__ __forceinline__ int visible(const Position& at, int query, int key, int count) {
+    const Int q = query, k = key;
+    return load_uint8(at, 0, Int(at.batch), Int(at.head), (q / Int(at.arguments.integers[0])), (k / Int(at.arguments.integers[0]))).value;
+  }
+};
+
+struct Config {
+  static constexpr int kTileQ = 64;
+  static constexpr int kTileK = 64;
+  static constexpr int kBoxRows = 16;
+  static constexpr KeySourceKind kKeySource = KeySourceKind::kLists;
+};
+
+struct Lists {
+  static constexpr bool kTable = false;
+  static constexpr int kRowBlocks = 1;
+  static constexpr bool kNeedsTable = false;
+  static constexpr bool kPredicate = true;
+  static constexpr bool kExact = false;
+};
+
+using Builder = ListBuilder<Config, Mask, Lists>;
+static_assert(sizeof(Builder::Shared) == 5384, "the host and the kernel disagree on shared memory");
+
+}  // namespace harrier
+
+extern "C" __global__ void __launch_bounds__(harrier::kBuildThreads, 4) harrier_build_lists(
+    const __grid_constant__ harrier::ListParams params) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  harrier::Builder(params, *reinterpret_cast<harrier::Builder::Shared*>(memory)).run();
+}
+
+extern "C" __global__ void __launch_bounds__(harrier::kBuildThreads, 4) harrier_expand_table(
+    const __grid_constant__ harrier::ExpandParams params) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  harrier::expand_table(params, reinterpret_cast<harrier::uint32*>(memory));
+}
+
+extern "C" __global__ void __launch_bounds__(harrier::kBuildThreads, 4) harrier_measure_rows(
+    const __grid_constant__ harrier::OrderParams params) {
+  harrier::measure_rows<harrier::Config, harrier::Mask>(params);
+}
+
+extern "C" __global__ void __launch_bounds__(harrier::kBuildThreads, 4) harrier_cut_rows(
+    const __grid_constant__ harrier::OrderParams params) {
+  harrier::cut_rows(params);
+}
+
+extern "C" __global__ void __launch_bounds__(harrier::kBuildThreads, 4) harrier_order_rows(
+    const __grid_constant__ harrier::OrderParams params) {
+  harrier::order_rows<harrier::Config>(params);
+}
