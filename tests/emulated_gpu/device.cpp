@@ -58,8 +58,8 @@ Compiled compile(const std::string& source, const std::string& architecture) {
   return compiled;
 }
 
-Module::Module(const std::string& source) {
-  const Compiled compiled = compile(source);
+Module::Module(const std::string& source, const std::string& architecture) {
+  const Compiled compiled = compile(source, architecture);
   if (compiled.result != NVRTC_SUCCESS) throw std::runtime_error(compiled.log);
   check(cuModuleLoadData(&module_, compiled.image.data()));
 }

@@ -65,7 +65,7 @@ Compiled compile(const std::string& source, const std::string& architecture = "s
 /// A module's kernels, by name.
 class Module {
  public:
-  explicit Module(const std::string& source);
+  explicit Module(const std::string& source, const std::string& architecture = "sm_90a");
   ~Module();
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;

@@ -27,6 +27,7 @@ constexpr int kAll = 0x7fffffff;
 
 struct Stub {
   std::string text;
+  std::string architecture;
   int head_dim, value_dim;  // as the tensors have them
   int tile_q, tile_k, box_rows;
   int padded_head_dim, padded_value_dim;
@@ -45,6 +46,7 @@ Stub read_stub(const std::string& name) {
   text << file.rdbuf();
   Stub stub;
   stub.text = text.str();
+  stub.architecture = stub.text.find("Made by Harrier for sm_80") != std::string::npos ? "sm_80" : "sm_90a";
   stub.head_dim = number(stub.text, R"(head_dim (\d+))");
   stub.value_dim = number(stub.text, R"(value_dim (\d+))");
   stub.padded_head_dim = number(stub.text, R"(kHeadDim = (\d+))");
@@ -52,7 +54,7 @@ Stub read_stub(const std::string& name) {
   stub.tile_q = number(stub.text, R"(kTileQ = (\d+))");
   stub.tile_k = number(stub.text, R"(kTileK = (\d+))");
   stub.box_rows = number(stub.text, R"(kBoxRows = (\d+))");
-  stub.shared_bytes = static_cast<unsigned>(number(stub.text, R"(kBytes == (\d+))"));
+  stub.shared_bytes = static_cast<unsigned>(number(stub.text, R"(>::kBytes == (\d+))"));
   stub.threads = static_cast<unsigned>(number(stub.text, R"(__launch_bounds__\((\d+))"));
   return stub;
 }
@@ -196,7 +198,7 @@ Reference reference(const ForwardCase& forward, Pair at, Tensor& query, Tensor& 
 Comparison run(const ForwardCase& forward) {
   const Stub stub = read_stub(forward.stub);
   const Context context;
-  const Module module(stub.text);
+  const Module module(stub.text, stub.architecture);
   std::mt19937 random(forward.seed);
 
   const int sequences = static_cast<int>(forward.sequences.size());
@@ -228,10 +230,12 @@ Comparison run(const ForwardCase& forward) {
     query_tiles = std::max(query_tiles, (sequence.queries + stub.tile_q - 1) / stub.tile_q);
   }
   ForwardParams params{};
-  params.query = query.map(batches, stub.tile_q, stub.padded_head_dim);
-  params.key = key.map(batches, stub.box_rows, stub.padded_head_dim);
-  params.value = value.map(batches, stub.box_rows, stub.padded_value_dim);
-  params.output = output.map(batches, 64, stub.padded_value_dim);
+  if (stub.architecture == "sm_90a") {
+    params.query = query.map(batches, stub.tile_q, stub.padded_head_dim);
+    params.key = key.map(batches, stub.box_rows, stub.padded_head_dim);
+    params.value = value.map(batches, stub.box_rows, stub.padded_value_dim);
+    params.output = output.map(batches, 64, stub.padded_value_dim);
+  }
   params.query_rows = query.rows();
   params.key_rows = key.rows();
   params.value_rows = value.rows();
