@@ -131,13 +131,14 @@ Lists build_lists(const ForwardCase& forward, const Stub& stub, int query_tiles)
   lists.rows_per_batch = query_tiles * forward.heads;
   const int boxes_a_tile = stub.tile_k / stub.box_rows;
   for (std::size_t batch = 0; batch < forward.sequences.size(); ++batch) {
-    const int keys = forward.valid.empty() ? forward.sequences[batch].keys : forward.valid[batch];
+    const int valid = forward.valid.empty() ? forward.sequences[batch].keys : forward.valid[batch];
+    const int keys = forward.padding || (forward.pruned_as_zero && valid > 0) ? forward.sequences[batch].keys : valid;
     for (int row = 0; row < forward.heads * query_tiles; ++row) {
       std::vector<int> masked, full;
       for (int box = 0; box * stub.box_rows < keys; ++box) {
         const int count = forward.boxes(static_cast<int>(batch), row / query_tiles, row % query_tiles, box);
         if (count == 0) continue;
-        const bool whole = (box + 1) * stub.box_rows <= keys;
+        const bool whole = (box + 1) * stub.box_rows <= valid;
         const int entry = static_cast<int>(static_cast<unsigned>(box) | static_cast<unsigned>(count - 1) << 24);
         (forward.evaluated || count > 1 || !whole ? masked : full).push_back(entry);
       }
@@ -166,15 +167,18 @@ Reference reference(const ForwardCase& forward, Pair at, Tensor& query, Tensor& 
   std::vector<double> weights;
   std::vector<int> seen;
   double maximum = -INFINITY;
-  for (at.key = 0; at.key < keys; ++at.key) {
+  int pruned = 0;
+  for (at.key = 0; at.key < at.sequence.keys; ++at.key) {
     const int count = forward.count(at);
-    if (count == 0) continue;
+    if (count == 0) ++pruned;
+    if (count == 0 || (at.key >= keys && !forward.padding)) continue;
     double dot = 0;
     for (int i = 0; i < query.columns; ++i) {
       dot +=
           double{query.at(batch, query_token + at.query, at.head, i)} * key.at(batch, key_token + at.key, kv_head, i);
     }
-    const double score = forward.score ? forward.score(at, dot) : dot / std::sqrt(query.columns);
+    const double score = (forward.score ? forward.score(at, dot) : dot / std::sqrt(query.columns)) +
+                         (at.key < keys ? 0.0 : *forward.padding);
     weights.push_back(score + std::log(count));
     seen.push_back(at.key);
     maximum = std::max(maximum, weights.back());
@@ -183,11 +187,12 @@ Reference reference(const ForwardCase& forward, Pair at, Tensor& query, Tensor& 
   if (seen.empty()) return result;
   double sum = forward.sink ? std::exp(forward.sink(at.head) - maximum) : 0.0;
   for (const double weight : weights) sum += std::exp(weight - maximum);
+  if (forward.pruned_as_zero) sum += pruned * std::exp(-maximum);
   result.lse = maximum + std::log(sum);
   for (std::size_t i = 0; i < seen.size(); ++i) {
+    const double probability = std::exp(weights[i] - result.lse);
     for (int column = 0; column < value.columns; ++column) {
-      result.output[column] +=
-          std::exp(weights[i] - result.lse) * value.at(batch, key_token + seen[i], kv_head, column);
+      result.output[column] += probability * value.at(batch, key_token + seen[i], kv_head, column);
     }
   }
   return result;
@@ -197,6 +202,7 @@ Reference reference(const ForwardCase& forward, Pair at, Tensor& query, Tensor& 
 
 Comparison run(const ForwardCase& forward) {
   const Stub stub = read_stub(forward.stub);
+  setenv("HARRIER_EMULATED_CAPABILITY", stub.architecture == "sm_80" ? "8.0" : "9.0", 1);
   const Context context;
   const Module module(stub.text, stub.architecture);
   std::mt19937 random(forward.seed);
@@ -220,8 +226,9 @@ Comparison run(const ForwardCase& forward) {
     const int queries = forward.valid.empty() ? forward.sequences[i].queries : forward.valid[i];
     const int keys = forward.valid.empty() ? forward.sequences[i].keys : forward.valid[i];
     query.fill(random, batch, first_query, queries);
-    key.fill(random, batch, first_key, keys);
-    value.fill(random, batch, first_key, keys);
+    const int written = forward.padding ? forward.sequences[i].keys : keys;
+    key.fill(random, batch, first_key, written);
+    value.fill(random, batch, first_key, written);
   }
   for (Tensor* tensor : {&query, &key, &value, &output}) tensor->upload();
 
@@ -301,6 +308,7 @@ Comparison run(const ForwardCase& forward) {
   Buffer<float> lse(static_cast<std::size_t>(batches) * forward.heads * query_tokens);
   const Buffer<float> split_output(static_cast<std::size_t>(std::max(slots, 1)) * stub.tile_q * stub.padded_value_dim);
   const Buffer<float> split_lse(static_cast<std::size_t>(std::max(slots, 1)) * stub.tile_q);
+  const Buffer<int> split_shown(static_cast<std::size_t>(std::max(slots, 1)) * stub.tile_q);
   if (forward.packed || slots > 0) {
     params.order = device_order.data();
     params.order_length = order_length.data();
@@ -318,6 +326,8 @@ Comparison run(const ForwardCase& forward) {
   params.lse_token_stride = 1;
   params.split_output = split_output.data();
   params.split_lse = split_lse.data();
+  if (forward.pruned_as_zero) params.split_shown = split_shown.data();
+  params.padding_score = static_cast<float>(forward.padding.value_or(0.0)) * kLog2OfE;
   params.score_scale = static_cast<float>(forward.folded ? 1.0 / std::sqrt(stub.head_dim) : 1.0) * kLog2OfE;
 
   const unsigned ctas = std::min<unsigned>(4, static_cast<unsigned>(order.size()));
@@ -365,6 +375,13 @@ Comparison run(const ForwardCase& forward) {
   }
   comparison.output_error = std::sqrt(difference / std::max(norm, 1e-30));
   return comparison;
+}
+
+void expect_right(const ForwardCase& forward) {
+  const Comparison found = run(forward);
+  EXPECT_LT(found.output_error, forward.bfloat16 ? 6e-3 : 1e-3) << forward.stub;
+  EXPECT_LT(found.lse_error, 2e-3) << forward.stub;
+  EXPECT_EQ(found.mismatched, 0) << forward.stub;
 }
 
 }  // namespace harrier::test

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,9 @@ struct ForwardCase {
   std::string stub;  // of tests/data/cuda
   std::vector<Sequence> sequences;
   bool packed = true;
-  std::vector<int> valid;  // of padded sequences; empty = all
+  std::vector<int> valid;         // of padded sequences; empty = all
+  std::optional<double> padding;  // what is added to the scores of keys past these; none = they are hidden
+  bool pruned_as_zero = false;    // keys that the mask hides count exp(0)
   int heads = 4;
   int kv_heads = 2;
   bool bfloat16 = true;
@@ -56,6 +59,10 @@ struct Comparison {
   int mismatched;
 };
 
+/// On a GPU for which the stub is made.
 Comparison run(const ForwardCase& forward);
+
+/// Fails the test where the result is further from the reference than 16 bits explain.
+void expect_right(const ForwardCase& forward);
 
 }  // namespace harrier::test

@@ -10,16 +10,6 @@ namespace {
 
 const std::vector<Sequence> kLengths = {{0, 5}, {1, 1}, {63, 63}, {64, 64}, {65, 65}, {127, 200}, {200, 127}, {5, 0}};
 
-void expect_right(const ForwardCase& forward) {
-  const bool older = forward.stub.find("sm80") != std::string::npos;
-  setenv("HARRIER_EMULATED_CAPABILITY", older ? "8.0" : "9.0", 1);
-  const Comparison found = run(forward);
-  unsetenv("HARRIER_EMULATED_CAPABILITY");
-  EXPECT_LT(found.output_error, 6e-3) << forward.stub;
-  EXPECT_LT(found.lse_error, 2e-3) << forward.stub;
-  EXPECT_EQ(found.mismatched, 0) << forward.stub;
-}
-
 int aligned(const Pair& at) { return at.query + at.sequence.keys - at.sequence.queries; }
 
 ForwardCase unmasked(const std::string& stub) {
@@ -141,11 +131,24 @@ TEST_P(EmulatedForward, EverythingInParts) {
   expect_right(forward);
 }
 
+TEST_P(EmulatedForward, AllHeadsShareOneKeyHead) {
+  ForwardCase forward = unmasked(stub("dense_d128"));
+  forward.kv_heads = 1;
+  expect_right(forward);
+}
+
+TEST_P(EmulatedForward, WideHeadsInParts) {
+  ForwardCase forward = causal(stub("causal_d256"));
+  forward.split_tiles = 1;
+  expect_right(forward);
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, EmulatedForward, testing::Values("", "_sm80"),
                          [](const auto& instance) { return instance.param.empty() ? "sm90" : "sm80"; });
 
 // The blocks of the two families differ in their queries.
 TEST(EmulatedForward, Lists) { expect_right(listed("blocks_d128", 128, 128, 1)); }
+TEST(EmulatedForward, ListsOfSm80) { expect_right(listed("blocks_d128_sm80", 128, 64, 1)); }
 
 }  // namespace
 }  // namespace harrier::test
