@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "compiler/cuda/cuda_pipeline.h"
-#include "compiler/cuda/work_order.h"
+#include "compiler/cuda/cuda_schedule.h"
 #include "compiler/harrier.h"
 #include "runtime/cuda/device.h"
 #include "runtime/cuda/nvrtc.h"
@@ -117,6 +117,7 @@ class CudaKernel {
 };
 
 struct CudaCompileOptions {
+  std::string architecture = {};      // instead of the GPU's own: "sm_90" on Hopper gives the kernels of sm_80's family
   std::optional<CudaPlan> plan = {};  // instead of the default
   bool use_cache = true;              // NVRTC's own; false when compile time is measured
   std::stop_token stop = {};
@@ -126,8 +127,14 @@ struct CudaCompileOptions {
 /// Verifies, emits, compiles, loads. Throws InvalidInput, ToolchainError, DeviceError.
 CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options = {});
 
-/// Machine code without a GPU: for tests, inspection and export.
-cuda::CudaBinary compile_source(const cuda::Nvrtc& nvrtc, const CudaCompilation& compilation, bool use_cache = true,
-                                std::stop_token stop = {});
+/// The kernel, and the kernels that build lists and the order of work.
+struct CudaBinaries {
+  cuda::CudaBinary kernel;
+  cuda::CudaBinary builder;
+};
+
+/// Machine code without a GPU: for tests, inspection and export. Throws ToolchainError.
+CudaBinaries compile_source(const cuda::Nvrtc& nvrtc, const CudaCompilation& compilation, bool use_cache = true,
+                            const std::stop_token& stop = {});
 
 }  // namespace harrier

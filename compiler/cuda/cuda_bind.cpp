@@ -1,15 +1,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <set>
 
 #include "codegen/cuda/emit_stub.h"
-#include "compiler/cuda/cuda_code.h"
-#include "compiler/cuda/key_lists.h"
+#include "codegen/cuda/table_use.h"
+#include "compiler/cuda/cuda_bound.h"
 #include "compiler/harrier_cuda.h"
 #include "ir/error.h"
 #include "ir/verify.h"
+#include "runtime/cuda/stream.h"
 
 namespace harrier {
 namespace {
@@ -60,6 +62,12 @@ Bindings needed(const CudaCompilation& compilation, const Bindings& bindings) {
 
 int64_t element_bytes(ArraySlot::Element element) { return element == ArraySlot::Element::kUInt8 ? 1 : 4; }
 
+int64_t longest_keys(const Geometry& geometry) {
+  int64_t longest = 0;
+  for (const Sequence& sequence : geometry.sequences) longest = std::max(longest, sequence.key_length);
+  return longest;
+}
+
 template <typename T>
 const T* at(cuda::DevicePointer base, int64_t offset) {
   return reinterpret_cast<const T*>(base + static_cast<uint64_t>(offset));
@@ -72,21 +80,80 @@ struct Places {
   int64_t cu_key = 0;
   int64_t query_valid = 0;
   int64_t key_valid = 0;
-  int64_t row_begin = 0;
-  int64_t row_end = 0;
-  int64_t partial_tiles = 0;
-  int64_t entries = 0;
-  int64_t order = 0;
-  int64_t order_length = 0;
-  int64_t split_rows = 0;
+  int64_t blocks = 0;  // of the block table that lists are built from
+  int64_t offsets = 0;
+  int64_t counts = 0;
 };
 
-void add_arrays(const CudaBound& bound, Upload& upload, Places& places) {
-  const std::vector<ArraySlot>& slots = bound.code->compilation.lowered.arrays;
+/// A block table as kernels look it up: a count for each (row block, key block).
+struct DenseTable {
+  std::vector<uint8_t> counts;
+  std::array<int64_t, 4> strides{};
+};
+
+DenseTable expand(const BlockLists& lists, int64_t most_keys) {
+  const int64_t columns = std::max<int64_t>(1, (most_keys + lists.size - 1) / lists.size);
+  DenseTable table;
+  table.counts.resize(
+      static_cast<size_t>(std::max<int64_t>(1, lists.batches * lists.heads * lists.row_blocks * columns)));
+  table.strides = {lists.batches == 1 ? 0 : lists.heads * lists.row_blocks * columns,
+                   lists.heads == 1 ? 0 : lists.row_blocks * columns, columns, 1};
+  for (int64_t row = 0; row + 1 < std::ssize(lists.offsets); ++row) {
+    for (int64_t i = lists.offsets[row]; i < lists.offsets[row + 1]; ++i) {
+      if (lists.blocks[i] >= columns) continue;
+      table.counts[static_cast<size_t>(row * columns + lists.blocks[i])] = static_cast<uint8_t>(lists.counts[i]);
+    }
+  }
+  return table;
+}
+
+void add_arrays(CudaBound& bound, Upload& upload, Places& places) {
+  const CudaCompilation& compilation = bound.code->compilation;
+  const std::vector<ArraySlot>& slots = compilation.lowered.arrays;
   for (size_t i = 0; i < slots.size(); ++i) {
     const auto* data = static_cast<const std::byte*>(bound.pattern.arrays[i].data);
     places.arrays.push_back(upload.add(data, bound.pattern.array_elements[i] * element_bytes(slots[i].element)));
   }
+  if (!looks_tables_up(compilation.lowered, compilation.plan)) return;
+  // cuda_pattern puts the tables behind the pattern's own arrays, their block sizes behind its integers.
+  for (const BlockLists& lists : bound.pattern.tables) {
+    const DenseTable table = expand(lists, longest_keys(bound.geometry));
+    places.arrays.push_back(upload.add(table.counts));
+    BoundArray array{};
+    std::ranges::copy(table.strides, array.strides);
+    bound.pattern.arrays.push_back(array);
+    bound.pattern.int_parameters.push_back(static_cast<int32_t>(lists.size));
+  }
+}
+
+/// The table that lists are built from, where one is.
+void add_table(const CudaBound& bound, Upload& upload, Places& places) {
+  if (bound.pattern.tables.size() != 1) return;
+  const BlockLists& lists = bound.pattern.tables.front();
+  places.blocks = upload.add(lists.blocks);
+  places.offsets = upload.add(lists.offsets);
+  places.counts = upload.add(lists.counts);
+}
+
+BlockTable table_of(const CudaBound& bound, const Places& places) {
+  BlockTable table{};
+  const CudaCompilation& compilation = bound.code->compilation;
+  if (bound.pattern.tables.size() != 1 || looks_tables_up(compilation.lowered, compilation.plan)) return table;
+  const BlockLists& lists = bound.pattern.tables.front();
+  const cuda::DevicePointer base = bound.arrays.pointer();
+  table = {.data = at<void>(base, places.blocks),
+           .offsets = at<void>(base, places.offsets),
+           .counts = at<int>(base, places.counts),
+           .batch_stride = lists.batches == 1 ? 0 : lists.heads * lists.row_blocks,
+           .head_stride = lists.heads == 1 ? 0 : lists.row_blocks,
+           .row_stride = 1,
+           .kind = TableKind::kLists,
+           .element_bytes = sizeof(int32_t),
+           .offset_bytes = sizeof(int64_t),
+           .block = static_cast<int>(lists.size),
+           .random = 0,
+           .counted = 1};
+  return table;
 }
 
 void add_lengths(const CudaBound& bound, Upload& upload, Places& places) {
@@ -120,6 +187,9 @@ void set_arguments(CudaBound& bound, const Places& places, cuda::DevicePointer b
   }
   const CudaCompilation& compilation = bound.code->compilation;
   const std::optional<int> folded = folded_scale(compilation.lowered, compilation.plan);
+  if (const auto* additive = std::get_if<PaddingAdditive>(&compilation.workload.pattern.padding)) {
+    bound.padding_score = kLog2OfE * static_cast<float>(additive->value);
+  }
   bound.score_scale = kLog2OfE * (folded ? pattern.float_parameters[static_cast<size_t>(*folded)] : 1.0F);
 }
 
@@ -141,66 +211,50 @@ void set_sequences(CudaBound& bound, const Places& places, cuda::DevicePointer b
 CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry, const CudaBindOptions& options) const {
   const CudaCompilation& compilation = code_->compilation;
   const Shape& shape = compilation.workload.shape;
-  const CudaPlan& plan = compilation.plan;
   check_lengths(geometry, options.packed);
   auto bound = std::make_shared<CudaBound>();
   bound->code = code_;
   bound->geometry = geometry;
   bound->packed = options.packed;
+  bound->schedule = options.schedule
+                        ? *options.schedule
+                        : choose_cuda_schedule(shape, geometry, code_->shape.grid_x, compilation.target.l2_bytes);
   bound->pattern = timed(bound->times, "bind", [&] {
     return harrier::bind(compilation.workload.pattern, shape, compilation.lowered, geometry,
                          needed(compilation, bindings));
   });
-  const TileMap map = timed(bound->times, "classify_tiles", [&] {
-    return classify_tiles(compilation.workload.pattern, shape, bound->pattern, geometry, query_tile_of(plan),
-                          plan.box_rows);
-  });
-  bound->tiles = count_tiles(map, geometry, shape.heads);
 
   Upload upload;
   Places places;
   add_arrays(*bound, upload, places);
   add_lengths(*bound, upload, places);
-  if (key_source_of(compilation.lowered) == CudaKeySource::kLists) {
-    const HostKeyLists lists =
-        timed(bound->times, "build_key_lists", [&] { return build_key_lists(map, geometry, plan.tile_k); });
-    places.row_begin = upload.add(lists.row_begin);
-    places.row_end = upload.add(lists.row_end);
-    places.partial_tiles = upload.add(lists.partial_tiles);
-    places.entries = upload.add(lists.entries);
-    bound->lists.rows_per_head = lists.rows_per_head;
-    bound->lists.rows_per_batch = lists.rows_per_batch;
-  }
-  const HostWorkOrder order = timed(bound->times, "order_work", [&] {
-    const RowTiles rows = count_row_tiles(map, geometry, plan.tile_k);
-    bound->query_tiles = rows.query_tiles;
-    bound->schedule = options.schedule ? *options.schedule
-                                       : choose_cuda_schedule(rows, shape, geometry, code_->shape.grid_x,
-                                                              compilation.target.l2_bytes);
-    return order_work(rows, geometry, shape.heads, query_tile_of(plan), bound->schedule);
-  });
-  bound->work_count = std::ssize(order.items);
-  bound->split_row_count = std::ssize(order.split_rows);
-  bound->split_slots = order.split_slots;
-  places.order = upload.add(order.items);
-  const std::vector<int32_t> counts = {static_cast<int32_t>(bound->work_count),
-                                       static_cast<int32_t>(bound->split_row_count)};
-  places.order_length = upload.add(counts);
-  places.split_rows = upload.add(order.split_rows);
-
-  bound->memory =
+  add_table(*bound, upload, places);
+  bound->arrays =
       timed(bound->times, "upload", [&] { return cuda::copy_to_device(code_->gpu.device, upload.bytes()); });
-  const cuda::DevicePointer base = bound->memory.pointer();
+  const cuda::DevicePointer base = bound->arrays.pointer();
   set_arguments(*bound, places, base);
   set_sequences(*bound, places, base);
-  bound->lists.row_begin = at<int>(base, places.row_begin);
-  bound->lists.row_end = at<int>(base, places.row_end);
-  bound->lists.partial_tiles = at<int>(base, places.partial_tiles);
-  bound->lists.entries = at<int>(base, places.entries);
-  bound->order = at<WorkItem>(base, places.order);
-  bound->order_length = at<int>(base, places.order_length);
-  bound->split_count = bound->order_length + 1;
-  bound->split_rows = at<SplitRow>(base, places.split_rows);
+
+  bound->build = plan_build(
+      {.code = *code_,
+       .pattern = bound->pattern,
+       .arguments = bound->arguments,
+       .sequences = bound->sequences,
+       .schedule = bound->schedule,
+       .table = table_of(*bound, places),
+       .named_pairs = bound->pattern.tables.size() == 1 ? std::ssize(bound->pattern.tables.front().blocks) : 0,
+       .batches = std::ssize(geometry.sequences),
+       .query_tokens = options.packed ? geometry.query_tokens : bound->sequences.query_length,
+       .most_keys = longest_keys(geometry),
+       .packed = options.packed});
+  cuda::OwnStream stream(code_->gpu.device);
+  const cuda::CurrentContext current(*code_->gpu.device);
+  bound->times.push_back({"build", stream.time([&] { enqueue_build(*code_, bound->build, stream.get()); })});
+  if (bound->build.rows > 0) {
+    cuda::copy_to_host(*code_->gpu.device, std::as_writable_bytes(std::span(&bound->built, 1)),
+                       bound->build.memory.pointer());
+  }
+  HARRIER_CHECK(bound->built.overflow == 0, "the lists of key boxes outgrew the room that their table allows");
   return bound;
 }
 

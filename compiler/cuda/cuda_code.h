@@ -1,4 +1,4 @@
-// What a CudaKernel and a CudaBinding hold.
+// What a CudaKernel holds, and how arrays go to the device.
 #pragma once
 
 #include <memory>
@@ -20,35 +20,13 @@ struct CudaCode {
   std::unique_ptr<cuda::LoadedModule> module;
   cuda::Function forward = nullptr;
   cuda::Function combine = nullptr;
+  std::unique_ptr<cuda::LoadedModule> builder_module;
+  cuda::Function build_lists = nullptr;  // null where keys follow from the mask
+  cuda::Function measure_rows = nullptr;
+  cuda::Function cut_rows = nullptr;
+  cuda::Function order_rows = nullptr;
   cuda::LaunchShape shape;  // of the forward kernel; grid_x is the most CTAs that run at a time
 };
-
-struct CudaBound {
-  std::shared_ptr<const CudaCode> code;
-  Geometry geometry;
-  bool packed = true;
-  CudaSchedule schedule;
-  BoundPattern pattern;  // on the host
-  std::vector<PassTime> times;
-  TileCounts tiles;  // of the host's classification
-  cuda::DeviceMemory memory;
-  // What a launch passes on; addresses point into `memory`.
-  PatternArguments arguments{};
-  SequenceTable sequences{};
-  KeyLists lists{};
-  const WorkItem* order = nullptr;
-  const int* order_length = nullptr;
-  const SplitRow* split_rows = nullptr;
-  const int* split_count = nullptr;
-  int64_t work_count = 0;
-  int64_t split_row_count = 0;
-  int64_t split_slots = 0;
-  int64_t query_tiles = 0;
-  float score_scale = 0;
-};
-
-/// Queries of a row.
-inline int64_t query_tile_of(const CudaPlan& plan) { return int64_t{64} * plan.consumers; }
 
 /// Bytes of several arrays, to be copied to the device at once.
 class Upload {

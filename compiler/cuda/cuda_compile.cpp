@@ -1,7 +1,10 @@
 #include <chrono>
+#include <future>
 
+#include "codegen/cuda/emit_builder.h"
 #include "codegen/cuda/emit_stub.h"
 #include "codegen/cuda/kernel_files.h"
+#include "codegen/cuda/table_use.h"
 #include "compiler/cuda/cuda_code.h"
 #include "compiler/harrier_cuda.h"
 #include "ir/error.h"
@@ -43,15 +46,24 @@ CudaTarget target_of(const Gpu& gpu) {
           .l2_bytes = facts.l2_bytes};
 }
 
-cuda::CudaBinary compile_source(const cuda::Nvrtc& nvrtc, const CudaCompilation& compilation, bool use_cache,
-                                std::stop_token stop) {
+CudaBinaries compile_source(const cuda::Nvrtc& nvrtc, const CudaCompilation& compilation, bool use_cache,
+                            const std::stop_token& stop) {
   std::vector<cuda::IncludedFile> includes;
   for (const KernelFile& file : kernel_files()) includes.push_back({.name = file.name, .text = file.text});
-  return cuda::compile(nvrtc, {.text = compilation.source,
-                               .includes = includes,
-                               .architecture = compilation.target.architecture,
-                               .use_cache = use_cache,
-                               .stop = std::move(stop)});
+  const auto source = [&](const std::string& text) {
+    return cuda::CudaSource{.text = text,
+                            .includes = includes,
+                            .architecture = compilation.target.architecture,
+                            .use_cache = use_cache,
+                            .stop = stop};
+  };
+  // Side by side: the builder is done long before the kernel.
+  std::future<cuda::CudaBinary> builder =
+      std::async(std::launch::async, [&] { return cuda::compile(nvrtc, source(compilation.builder_source)); });
+  CudaBinaries binaries;
+  binaries.kernel = cuda::compile(nvrtc, source(compilation.source));
+  binaries.builder = builder.get();
+  return binaries;
 }
 
 CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options) {
@@ -59,9 +71,13 @@ CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaComp
   code->gpu = gpu;
   PassObserver observer = options.observer;
   observer.times = &code->compile_times;
-  code->compilation = prepare_cuda(workload, target_of(gpu), options.plan, observer);
-  code->binary = compile_source(gpu.nvrtc, code->compilation, options.use_cache, options.stop);
-  code->compile_times.push_back({"nvrtc", code->binary.compile_us});
+  CudaTarget target = target_of(gpu);
+  if (!options.architecture.empty()) target.architecture = options.architecture;
+  code->compilation = prepare_cuda(workload, target, options.plan, observer);
+  const auto compile_start = std::chrono::steady_clock::now();
+  CudaBinaries binaries = compile_source(gpu.nvrtc, code->compilation, options.use_cache, options.stop);
+  code->binary = std::move(binaries.kernel);
+  code->compile_times.push_back({"nvrtc", microseconds_since(compile_start)});
   check_binary(code->binary, code->compilation);
 
   const auto start = std::chrono::steady_clock::now();
@@ -71,6 +87,14 @@ CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaComp
   code->module = std::make_unique<cuda::LoadedModule>(gpu.device, code->binary.image);
   code->forward = code->module->function(kCudaForwardName, shared);
   code->combine = code->module->function(kCudaCombineName);
+  code->builder_module = std::make_unique<cuda::LoadedModule>(gpu.device, binaries.builder.image);
+  const LoweredPattern lowered = cuda_pattern(code->compilation.lowered, plan);
+  if (key_source_of(lowered) == CudaKeySource::kLists) {
+    code->build_lists = code->builder_module->function(kCudaListsName);
+  }
+  code->measure_rows = code->builder_module->function(kCudaMeasureName);
+  code->cut_rows = code->builder_module->function(kCudaCutName);
+  code->order_rows = code->builder_module->function(kCudaOrderName);
   const int ctas = cuda::resident_ctas(*gpu.device, code->forward, threads, shared);
   if (ctas < 1) {
     throw DeviceError(DeviceFailure::kLaunch, "no CTA of the plan \"" + print(plan) + "\" fits a multiprocessor of " +

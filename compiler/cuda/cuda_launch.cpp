@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "codegen/cuda/emit_stub.h"
-#include "compiler/cuda/cuda_code.h"
+#include "compiler/cuda/cuda_bound.h"
 #include "compiler/harrier_cuda.h"
 #include "ir/error.h"
 #include "runtime/cuda/tensor_map.h"
@@ -110,12 +110,14 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
 
   auto state = std::make_shared<CudaLaunch::State>();
   state->bound = binding;
-  state->has_work = binding->work_count > 0;
-  const int64_t tile_q = query_tile_of(plan);
-  const int64_t part_floats = binding->split_slots * tile_q;
-  const int64_t output_floats = part_floats * padded_dim(shape.value_dim);
+  state->has_work = binding->built.order_length > 0;
+  const int64_t tile_q = row_queries(plan);
+  // Outputs, LSEs and (for pruned_as_zero) counts of the parts of split rows.
+  const int64_t parts = binding->built.split_count > 0 ? binding->build.order.split_capacity : 0;
+  const int64_t part_rows = parts * tile_q;
+  const int64_t output_floats = part_rows * padded_dim(shape.value_dim);
   state->workspace = cuda::DeviceMemory(
-      code_->gpu.device, kCounterBytes + (output_floats + part_floats) * static_cast<int64_t>(sizeof(float)));
+      code_->gpu.device, kCounterBytes + (output_floats + 2 * part_rows) * static_cast<int64_t>(sizeof(float)));
   const cuda::DevicePointer workspace = state->workspace.pointer();
   {
     const cuda::CurrentContext current(*code_->gpu.device);
@@ -137,14 +139,13 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   params.output_rows = rows_of(out);
   params.arguments = binding->arguments;
   params.sequences = binding->sequences;
-  params.lists = binding->lists;
-  params.order = binding->order;
-  params.order_length = binding->order_length;
-  params.work_count = static_cast<int>(binding->work_count);
+  params.lists = binding->build.order.lists;
+  params.order = binding->build.order.order;
+  params.order_length = &binding->build.order.state->order_length;
+  params.work_count = binding->built.order_length;
   params.heads = static_cast<int>(shape.heads);
   params.heads_per_kv_head = static_cast<int>(shape.heads / shape.kv_heads);
   params.heads_per_group = binding->schedule.heads_per_group;
-  params.query_tiles = static_cast<int>(binding->query_tiles);
   params.counter = reinterpret_cast<int*>(workspace);
   params.lse = reinterpret_cast<float*>(tensors.lse.data);
   params.lse_batch_stride = tensors.lse.batch_stride;
@@ -153,13 +154,17 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   params.split_output = reinterpret_cast<float*>(workspace + kCounterBytes);
   params.split_lse = params.split_output + output_floats;
   params.score_scale = binding->score_scale;
+  params.padding_score = binding->padding_score;
+  if (code_->compilation.lowered.softmax == SoftmaxKind::kPrunedAsZero) {
+    params.split_shown = reinterpret_cast<int*>(params.split_lse + part_rows);
+  }
 
-  state->split_rows = binding->split_rows;
-  state->split_count = binding->split_count;
+  state->split_rows = binding->build.order.split_rows;
+  state->split_count = &binding->build.order.state->split_count;
   state->forward = code_->shape;
   state->forward.grid_x =
-      static_cast<unsigned>(std::min<int64_t>(code_->shape.grid_x, std::max<int64_t>(binding->work_count, 1)));
-  state->combine = {.grid_x = static_cast<unsigned>(binding->split_row_count),
+      static_cast<unsigned>(std::min<int64_t>(code_->shape.grid_x, std::max<int64_t>(binding->built.order_length, 1)));
+  state->combine = {.grid_x = static_cast<unsigned>(binding->built.split_count),
                     .grid_y = static_cast<unsigned>(tile_q / kCombineQueries),
                     .threads = kCombineThreads,
                     .shared_bytes = 0};

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "codegen/cuda/emit_builder.h"
 #include "codegen/cuda/emit_stub.h"
 #include "compiler/cuda/choose_cuda_plan.h"
 #include "compiler/passes/lower_pattern.h"
@@ -49,6 +50,7 @@ std::string print_lower_pattern(const CudaCompilation& state) { return print(sta
 
 void run_emit_cuda(CudaCompilation& state) {
   state.source = emit_cuda_stub(state.lowered, state.workload.shape, state.plan);
+  state.builder_source = emit_cuda_builder(state.lowered, state.workload.shape, state.plan);
 }
 
 void verify_emit_cuda(const CudaCompilation& state) {

@@ -31,6 +31,7 @@ struct CudaCompilation {
   CudaPlan plan;
   LoweredPattern lowered;
   std::string source;
+  std::string builder_source;  // of the kernels that build lists and the order of work
 };
 
 /// simplify, choose_cuda_plan, lower_pattern, emit_cuda

@@ -2,9 +2,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "compiler/cuda/cuda_code.h"
+#include "compiler/cuda/cuda_bound.h"
 #include "compiler/harrier_cuda.h"
-#include "ir/error.h"
+#include "compiler/passes/choose_plan.h"
+#include "runtime/cuda/stream.h"
 
 namespace harrier {
 namespace {
@@ -109,42 +110,6 @@ void download(const cuda::OpenDevice& device, const DeviceTensor& from, const Te
   });
 }
 
-/// A stream of our own: what other threads enqueue elsewhere does not wait for us.
-class OwnStream {
- public:
-  explicit OwnStream(const cuda::OpenDevice& device) : device_(device) {
-    constexpr unsigned kNonBlocking = 1;
-    const cuda::Driver& driver = device.driver();
-    cuda::check(driver, driver.stream_create(&stream_, kNonBlocking), "a stream");
-    for (cuda::Event& event : events_) cuda::check(driver, driver.event_create(&event, 0), "an event");
-  }
-  ~OwnStream() {
-    for (cuda::Event event : events_) {
-      if (event != nullptr) device_.driver().event_destroy(event);
-    }
-    if (stream_ != nullptr) device_.driver().stream_destroy(stream_);
-  }
-  OwnStream(const OwnStream&) = delete;
-  OwnStream& operator=(const OwnStream&) = delete;
-
-  /// Runs the launch and returns its microseconds on the device.
-  double run(const CudaLaunch& launch) {
-    const cuda::Driver& driver = device_.driver();
-    cuda::check(driver, driver.event_record(events_[0], stream_), "an event");
-    launch.enqueue(stream_);
-    cuda::check(driver, driver.event_record(events_[1], stream_), "an event");
-    cuda::check(driver, driver.stream_synchronize(stream_), "the kernel");
-    float milliseconds = 0;
-    cuda::check(driver, driver.event_elapsed(&milliseconds, events_[0], events_[1]), "an event");
-    return double{milliseconds} * 1e3;
-  }
-
- private:
-  const cuda::OpenDevice& device_;
-  cuda::Stream stream_ = nullptr;
-  cuda::Event events_[2] = {nullptr, nullptr};
-};
-
 }  // namespace
 
 RunReport CudaKernel::run(const AttentionTensors& tensors, const Bindings& bindings,
@@ -173,14 +138,18 @@ RunReport CudaKernel::run(const AttentionTensors& tensors, const Bindings& bindi
                 .token_stride = rows.heads};
   }
   const CudaLaunch launch = prepare({q.tensor, k.tensor, v.tensor, out.tensor, lse_rows}, bound);
-  OwnStream stream(*device);
+  cuda::OwnStream stream(device);
   RunReport report;
-  report.kernel_us = stream.run(launch);
+  report.kernel_us = stream.time([&] { launch.enqueue(stream.get()); });
   download(*device, out, tensors.out, packed, 2, true);
   if (wants_lse) download(*device, lse, tensors.lse, packed, sizeof(float), false);
   report.passes = bound->times;
-  report.rows = bound->work_count;
-  report.tiles = bound->tiles;
+  report.rows = bound->built.order_length;
+  // In the CPU's tiles: they divide every block size.
+  const CpuPlan tiles = choose_cpu_plan(code_->compilation.workload, CpuTarget{});
+  const TileMap map =
+      classify_tiles(code_->compilation.workload.pattern, shape, bound->pattern, geometry, tiles.tile_q, tiles.tile_k);
+  report.tiles = count_tiles(map, geometry, shape.heads);
   if (observer.times != nullptr) *observer.times = bound->times;
   return report;
 }

@@ -194,6 +194,11 @@ Geometry padded_geometry(int64_t length, const std::vector<int64_t>& valid_lengt
 }
 
 AttentionErrors run_case(const AttentionCase& test, const Kernel& kernel) {
+  return run_case(test,
+                  [&](const AttentionTensors& tensors, const Bindings& bindings) { kernel.run(tensors, bindings); });
+}
+
+AttentionErrors run_case(const AttentionCase& test, const RunAttention& run) {
   const Shape& shape = test.workload.shape;
   const Pattern& pattern = test.workload.pattern;
   const Geometry& geometry = test.geometry;
@@ -228,7 +233,7 @@ AttentionErrors run_case(const AttentionCase& test, const Kernel& kernel) {
   tensors.lse.shape.pop_back();
   tensors.lse.strides.pop_back();
   describe_geometry(tensors, geometry, test.layout);
-  kernel.run(tensors, arrays.bindings);
+  run(tensors, arrays.bindings);
 
   const oracle::Forward expected = oracle::forward(pattern, shape, geometry, arrays.bindings, q, k, v);
   AttentionErrors errors;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <random>
 #include <string>
 
@@ -39,6 +40,10 @@ struct AttentionErrors {
 /// Runs the case on `kernel` with random tensors (NaN in every element that the semantics say is never read) and random
 /// arrays.
 AttentionErrors run_case(const AttentionCase& test, const Kernel& kernel);
+
+/// The same, whatever runs it.
+using RunAttention = std::function<void(const AttentionTensors&, const Bindings&)>;
+AttentionErrors run_case(const AttentionCase& test, const RunAttention& run);
 
 /// What rounding to the workload's dtype alone may cost.
 double tolerance_of(DataType dtype);

@@ -1,0 +1,29 @@
+// What a CudaBinding holds: a pattern's numbers, arrays, lists and order on the device, for one set of lengths.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "compiler/cuda/build_on_device.h"
+#include "compiler/cuda/cuda_code.h"
+
+namespace harrier {
+
+struct CudaBound {
+  std::shared_ptr<const CudaCode> code;
+  Geometry geometry;
+  bool packed = true;
+  CudaSchedule schedule;
+  BoundPattern pattern;  // on the host
+  std::vector<PassTime> times;
+  cuda::DeviceMemory arrays;  // and lengths
+  DeviceBuild build;
+  BuildState built{};  // as the builder left it
+  // What a launch passes on; addresses point into `arrays`.
+  PatternArguments arguments{};
+  SequenceTable sequences{};
+  float score_scale = 0;
+  float padding_score = 0;
+};
+
+}  // namespace harrier

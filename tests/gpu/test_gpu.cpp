@@ -1,0 +1,61 @@
+#include "test_gpu.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace harrier::test {
+namespace {
+
+/// What rounding probabilities and outputs to 16 bits may cost, relative to max(1, |expected|).
+double output_tolerance(DataType dtype) { return dtype == DataType::kBFloat16 ? 1.5e-2 : 2.5e-3; }
+
+constexpr double kLseTolerance = 2e-3;
+
+}  // namespace
+
+bool is_emulated() {
+  const char* wanted = std::getenv("HARRIER_TEST_GPU");
+  return wanted == nullptr || std::string(wanted) != "real";
+}
+
+const Gpu& gpu() {
+  static const Gpu opened = open_gpu(
+      is_emulated() ? GpuOptions{.ordinal = 0, .libcuda = HARRIER_EMULATED_GPU, .libnvrtc = HARRIER_EMULATED_GPU}
+                    : GpuOptions{});
+  return opened;
+}
+
+std::string architecture_of(Kernels kernels) {
+  const cuda::DeviceFacts& facts = gpu().device->facts();
+  if (kernels == Kernels::kOwn) return cuda::architecture_of(facts);
+  return "sm_" + std::to_string(10 * facts.capability_major + facts.capability_minor);
+}
+
+void expect_matches_oracle(const AttentionCase& test, Kernels kernels, const CudaCompileOptions& options) {
+  SCOPED_TRACE(describe(test) + architecture_of(kernels));
+  CudaCompileOptions used = options;
+  used.architecture = architecture_of(kernels);
+  const CudaKernel kernel = compile_cuda(test.workload, gpu(), used);
+  SCOPED_TRACE(print(kernel.compilation().plan));
+  const AttentionErrors errors =
+      run_case(test, [&](const AttentionTensors& tensors, const Bindings& bindings) { kernel.run(tensors, bindings); });
+  EXPECT_LE(errors.out, output_tolerance(test.workload.shape.dtype));
+  EXPECT_LE(errors.lse, kLseTolerance);
+  EXPECT_TRUE(errors.canaries_intact) << "something was written outside the outputs";
+}
+
+Workload workload_of(Mask mask, Shape shape) {
+  if (shape.dtype == DataType::kFloat32) shape.dtype = DataType::kBFloat16;
+  return {.name = "test", .shape = shape, .pattern = {.mask = std::move(mask)}, .lengths = FixedLength{256}};
+}
+
+Shape shape_of(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t value_dim) {
+  return {.heads = heads,
+          .kv_heads = kv_heads,
+          .head_dim = head_dim,
+          .value_dim = value_dim == 0 ? head_dim : value_dim,
+          .dtype = DataType::kBFloat16};
+}
+
+}  // namespace harrier::test

@@ -1,0 +1,29 @@
+// The GPU that tests run on: the emulated one, or a real one where HARRIER_TEST_GPU=real.
+#pragma once
+
+#include "compiler/harrier_cuda.h"
+#include "support/attention_case.h"
+
+namespace harrier::test {
+
+/// Opened once a process.
+const Gpu& gpu();
+
+/// Slow on a CPU: the emulated GPU gets small cases only.
+bool is_emulated();
+
+/// Which kernels: those of the GPU itself, or those of sm_80's family, which run on every GPU.
+enum class Kernels { kOwn, kPortable };
+std::string architecture_of(Kernels kernels);
+
+/// Compiles the case (remembering code by structure), runs it on arrays of the host and compares it with the oracle in
+/// double precision. O to what 16-bit probabilities and outputs cost, LSE to 2e-3; nothing else may be written.
+void expect_matches_oracle(const AttentionCase& test, Kernels kernels, const CudaCompileOptions& options = {});
+
+/// A workload of a mask; the dtype is bf16 unless the shape says fp16.
+Workload workload_of(Mask mask, Shape shape);
+
+/// heads, kv_heads, head_dim, value_dim (0: as head_dim).
+Shape shape_of(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t value_dim = 0);
+
+}  // namespace harrier::test
