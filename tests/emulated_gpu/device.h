@@ -87,7 +87,7 @@ CUresult launch(CUfunction kernel, Shape3 grid, unsigned threads, unsigned share
   if (shared_bytes > 48 * 1024) {
     check(cuFuncSetAttribute(kernel, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(shared_bytes)));
   }
-  void* pointers[] = {static_cast<void*>(&arguments)...};
+  void* pointers[] = {static_cast<void*>(&arguments)..., nullptr};
   const CUresult result =
       cuLaunchKernel(kernel, grid.x, grid.y, grid.z, threads, 1, 1, shared_bytes, nullptr, pointers, nullptr);
   return result != CUDA_SUCCESS ? result : cuCtxSynchronize();

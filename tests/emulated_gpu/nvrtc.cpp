@@ -114,6 +114,18 @@ void write(const fs::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
 }
 
+/// Of `files`, what `path` includes by way of any number of others, and itself.
+void reach(const std::map<std::string, std::string>& files, const std::string& path,
+           std::map<std::string, std::string>& reached) {
+  const auto file = files.find(path);
+  if (file == files.end() || !reached.emplace(*file).second) return;
+  static constexpr char kInclude[] = "#include \"";
+  for (std::size_t at = 0; (at = file->second.find(kInclude, at)) != std::string::npos;) {
+    at += sizeof kInclude - 1;
+    reach(files, file->second.substr(at, file->second.find('"', at) - at), reached);
+  }
+}
+
 /// FNV-1a of 64 bits, over parts that cannot run into each other.
 struct Key {
   std::uint64_t value = 0xcbf29ce484222325ull;
@@ -162,6 +174,7 @@ std::string compile(const _nvrtcProgram& program, const Options& options, std::s
                                       "-fPIC",
                                       "-O1",
                                       "-w",
+                                      "-Wno-psabi",
                                       "-fno-strict-aliasing",
                                       "-fno-math-errno",
                                       "-fno-trapping-math",
@@ -181,9 +194,12 @@ std::string compile(const _nvrtcProgram& program, const Options& options, std::s
   for (const char* header : {"prelude.h", "device_api.h", "number_formats.h"}) files[header] = read(own / header);
   const std::string main = "program/" + fs::path(program.name).filename().string();
   files[main] = rewrite_shared_memory(program.source) + launchers(program.source);
+  std::map<std::string, std::string> used;
+  reach(files, main, used);
+  reach(files, "prelude.h", used);
 
   Key key;
-  for (const auto& [path, text] : files) key.add(path), key.add(text);
+  for (const auto& [path, text] : used) key.add(path), key.add(text);
   for (const std::string& word : command) key.add(word);
   for (const std::string& word : options.compiler) key.add(word);
   const fs::path kept = fs::path(HARRIER_EMULATED_CACHE) / fmt::format("{:016x}.so", key.value);
@@ -194,7 +210,7 @@ std::string compile(const _nvrtcProgram& program, const Options& options, std::s
     log = "no temporary folder";
     return "";
   }
-  for (const auto& [path, text] : files) write(folder.path / path, text);
+  for (const auto& [path, text] : options.known_inputs ? used : files) write(folder.path / path, text);
   command.push_back("-I" + folder.path.string());
   command.insert(command.end(), options.compiler.begin(), options.compiler.end());
   const std::string library = (folder.path / "program.so").string();

@@ -50,7 +50,7 @@ const std::uint64_t* meet(std::uint32_t mask, const char* name, std::uint64_t va
     fault(Outcome::kFailed, fmt::format("{} with mask {:#x}: the warp has {} lanes", name, mask, lanes));
   }
   Meeting& meeting = meeting_of(self.warp(), mask);
-  if (meeting.arrived != 0 && std::strcmp(meeting.name, name) != 0) {
+  if (meeting.arrived != 0 && meeting.name != name && std::strcmp(meeting.name, name) != 0) {
     fault(Outcome::kFailed, fmt::format("{} while other lanes of mask {:#x} are at {}", name, mask, meeting.name));
   }
   meeting.name = name;
