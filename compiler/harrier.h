@@ -28,6 +28,7 @@ struct RunReport {
   std::vector<PassTime> passes;  // bind, classify_tiles, schedule_rows
   double kernel_us = 0;          // from the first row taken to the last row written
   int64_t rows = 0;
+  int64_t split_rows = 0;  // of them computed in parts (CUDA)
   TileCounts tiles;
 };
 

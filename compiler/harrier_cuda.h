@@ -64,7 +64,6 @@ struct CudaTensors {
   CudaLse lse = {};
 };
 
-/// What run() and bind() did.
 struct CudaBindOptions {
   bool packed = true;                         // sequences one after another; false: a padded batch of equal extents
   std::optional<CudaSchedule> schedule = {};  // instead of the default
@@ -85,6 +84,7 @@ class CudaLaunch {
   const CudaSchedule& schedule() const;
   int64_t workspace_bytes() const;
   int grid() const;
+  int64_t split_rows() const;  // that are computed in parts and joined
 
  private:
   friend class CudaKernel;
@@ -104,7 +104,8 @@ class CudaKernel {
   CudaLaunch prepare(const CudaTensors& tensors, const CudaBinding& binding) const;
 
   /// As Kernel::run, on arrays of the host: copies them there, runs, copies the results back.
-  RunReport run(const AttentionTensors& tensors, const Bindings& bindings, const PassObserver& observer = {}) const;
+  RunReport run(const AttentionTensors& tensors, const Bindings& bindings, const PassObserver& observer = {},
+                const std::optional<CudaSchedule>& schedule = {}) const;
 
   const CudaCompilation& compilation() const;
   const cuda::CudaBinary& binary() const;

@@ -184,6 +184,7 @@ void CudaLaunch::enqueue(cuda::Stream stream) const {
 
 const CudaSchedule& CudaLaunch::schedule() const { return state_->bound->schedule; }
 int64_t CudaLaunch::workspace_bytes() const { return state_->workspace.bytes(); }
+int64_t CudaLaunch::split_rows() const { return state_->bound->built.split_count; }
 int CudaLaunch::grid() const { return static_cast<int>(state_->forward.grid_x); }
 
 }  // namespace harrier

@@ -112,13 +112,13 @@ void download(const cuda::OpenDevice& device, const DeviceTensor& from, const Te
 
 }  // namespace
 
-RunReport CudaKernel::run(const AttentionTensors& tensors, const Bindings& bindings,
-                          const PassObserver& observer) const {
+RunReport CudaKernel::run(const AttentionTensors& tensors, const Bindings& bindings, const PassObserver& observer,
+                          const std::optional<CudaSchedule>& schedule) const {
   const Shape& shape = code_->compilation.workload.shape;
   const cuda::DeviceHandle& device = code_->gpu.device;
   const Geometry geometry = check_tensors(tensors, shape);
   const bool packed = !tensors.cu_seqlens.empty();
-  const CudaBinding bound = bind(bindings, geometry, {.packed = packed});
+  const CudaBinding bound = bind(bindings, geometry, {.packed = packed, .schedule = schedule});
   const cuda::CurrentContext current(*device);
   const DeviceTensor q = upload(device, tensors.q, packed);
   const DeviceTensor k = upload(device, tensors.k, packed);
@@ -145,6 +145,7 @@ RunReport CudaKernel::run(const AttentionTensors& tensors, const Bindings& bindi
   if (wants_lse) download(*device, lse, tensors.lse, packed, sizeof(float), false);
   report.passes = bound->times;
   report.rows = bound->built.order_length;
+  report.split_rows = bound->built.split_count;
   // In the CPU's tiles: they divide every block size.
   const CpuPlan tiles = choose_cpu_plan(code_->compilation.workload, CpuTarget{});
   const TileMap map =

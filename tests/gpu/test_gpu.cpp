@@ -12,12 +12,30 @@ double output_tolerance(DataType dtype) { return dtype == DataType::kBFloat16 ? 
 
 constexpr double kLseTolerance = 2e-3;
 
+CudaKernel compile_for(const AttentionCase& test, Kernels kernels, CudaCompileOptions options) {
+  options.architecture = architecture_of(kernels);
+  try {
+    return compile_cuda(test.workload, gpu(), options);
+  } catch (const ToolchainError& error) {
+    ADD_FAILURE() << error.what() << "\n" << error.log();
+    throw;
+  }
+}
+
+void expect_close(const AttentionCase& test, const AttentionErrors& errors) {
+  EXPECT_LE(errors.out, output_tolerance(test.workload.shape.dtype));
+  EXPECT_LE(errors.lse, kLseTolerance);
+  EXPECT_TRUE(errors.canaries_intact) << "something was written outside the outputs";
+}
+
 }  // namespace
 
 bool is_emulated() {
   const char* wanted = std::getenv("HARRIER_TEST_GPU");
   return wanted == nullptr || std::string(wanted) != "real";
 }
+
+bool is_thorough() { return !is_emulated() || std::getenv("HARRIER_TEST_THOROUGH") != nullptr; }
 
 const Gpu& gpu() {
   static const Gpu opened = open_gpu(
@@ -34,15 +52,21 @@ std::string architecture_of(Kernels kernels) {
 
 void expect_matches_oracle(const AttentionCase& test, Kernels kernels, const CudaCompileOptions& options) {
   SCOPED_TRACE(describe(test) + architecture_of(kernels));
-  CudaCompileOptions used = options;
-  used.architecture = architecture_of(kernels);
-  const CudaKernel kernel = compile_cuda(test.workload, gpu(), used);
+  const CudaKernel kernel = compile_for(test, kernels, options);
   SCOPED_TRACE(print(kernel.compilation().plan));
-  const AttentionErrors errors =
-      run_case(test, [&](const AttentionTensors& tensors, const Bindings& bindings) { kernel.run(tensors, bindings); });
-  EXPECT_LE(errors.out, output_tolerance(test.workload.shape.dtype));
-  EXPECT_LE(errors.lse, kLseTolerance);
-  EXPECT_TRUE(errors.canaries_intact) << "something was written outside the outputs";
+  expect_close(test, run_case(test, [&](const AttentionTensors& tensors, const Bindings& bindings) {
+                 kernel.run(tensors, bindings);
+               }));
+}
+
+void expect_split_rows_match_the_oracle(const AttentionCase& test, const CudaSchedule& schedule, Kernels kernels) {
+  SCOPED_TRACE(describe(test) + architecture_of(kernels));
+  const CudaKernel kernel = compile_for(test, kernels, {});
+  int64_t split_rows = 0;
+  expect_close(test, run_case(test, [&](const AttentionTensors& tensors, const Bindings& bindings) {
+                 split_rows = kernel.run(tensors, bindings, {}, schedule).split_rows;
+               }));
+  EXPECT_GT(split_rows, 0);
 }
 
 Workload workload_of(Mask mask, Shape shape) {

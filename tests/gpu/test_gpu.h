@@ -9,8 +9,11 @@ namespace harrier::test {
 /// Opened once a process.
 const Gpu& gpu();
 
-/// Slow on a CPU: the emulated GPU gets small cases only.
 bool is_emulated();
+
+/// Every case, not a choice of them: on a real GPU, or where HARRIER_TEST_THOROUGH is set. The emulated GPU takes a
+/// second to compile each.
+bool is_thorough();
 
 /// Which kernels: those of the GPU itself, or those of sm_80's family, which run on every GPU.
 enum class Kernels { kOwn, kPortable };
@@ -19,6 +22,9 @@ std::string architecture_of(Kernels kernels);
 /// Compiles the case (remembering code by structure), runs it on arrays of the host and compares it with the oracle in
 /// double precision. O to what 16-bit probabilities and outputs cost, LSE to 2e-3; nothing else may be written.
 void expect_matches_oracle(const AttentionCase& test, Kernels kernels, const CudaCompileOptions& options = {});
+
+/// The same under a schedule that must split some row.
+void expect_split_rows_match_the_oracle(const AttentionCase& test, const CudaSchedule& schedule, Kernels kernels);
 
 /// A workload of a mask; the dtype is bf16 unless the shape says fp16.
 Workload workload_of(Mask mask, Shape shape);
