@@ -29,7 +29,8 @@ namespace context = boost::context::detail;
 constexpr std::size_t kStackBytes = 256 * 1024;
 constexpr std::size_t kGuardBytes = 4096;
 constexpr int kMaxThreads = 1024;
-constexpr std::size_t kArenaBytes = kSharedLimit + 4096;
+constexpr std::size_t kTailBytes = 4096;  // behind a CTA's shared memory; nobody may write there
+constexpr std::size_t kArenaBytes = kSharedLimit + kTailBytes;
 constexpr unsigned char kFill = 0xff;  // not a number in every float type
 
 /// Everything that one launch at a time needs. Kernels know nothing of host threads, so launches take turns.
@@ -182,7 +183,7 @@ void start_threads(const Launch& launch) {
 }
 
 void run_cta(const Launch& launch) {
-  std::memset(arena, kFill, kArenaBytes);
+  std::memset(arena, kFill, launch.shared_bytes + kTailBytes);
   reset_barriers();
   reset_meetings();
   reset_warpgroups();
@@ -197,7 +198,7 @@ void run_cta(const Launch& launch) {
     say(fmt::format("all threads have exited while {} copies are in flight", machine.deferred.size()));
     machine.outcome = Outcome::kFailed;
   }
-  for (std::size_t byte = launch.shared_bytes; byte < kArenaBytes; ++byte) {
+  for (std::size_t byte = launch.shared_bytes; byte < launch.shared_bytes + kTailBytes; ++byte) {
     if (arena[byte] == kFill) continue;
     say(fmt::format("byte {} of shared memory was written, the launch has {}", byte, launch.shared_bytes));
     machine.outcome = Outcome::kIllegalAddress;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "driver_api.h"
@@ -22,7 +23,8 @@ struct CUevent_st;
 struct Capture {
   std::vector<std::function<CUresult()>> nodes;
   CUstream origin = nullptr;
-  bool relaxed = false;  // of mode CU_STREAM_CAPTURE_MODE_RELAXED
+  int mode = 0;  // whom it keeps from unsafe calls: 0 = all threads, 1 = the one that captures, 2 = none
+  std::thread::id thread;
   bool invalid = false;
 };
 

@@ -90,7 +90,8 @@ CUresult refuse_in_capture() {
   bool refused = false;
   for (const auto& entry : captures) {
     const auto capture = entry.lock();
-    if (capture == nullptr || capture->relaxed) continue;
+    if (capture == nullptr || capture->mode == 2) continue;
+    if (capture->mode == 1 && capture->thread != std::this_thread::get_id()) continue;
     capture->invalid = refused = true;
   }
   return refused ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : CUDA_SUCCESS;
@@ -185,7 +186,8 @@ HARRIER_EXPORT CUresult cuStreamBeginCapture_v2(CUstream stream, int mode) {
   if (mode < 0 || mode > 2 || stream->capture != nullptr) return CUDA_ERROR_INVALID_VALUE;
   stream->capture = std::make_shared<Capture>();
   stream->capture->origin = stream;
-  stream->capture->relaxed = mode == 2;
+  stream->capture->mode = mode;
+  stream->capture->thread = std::this_thread::get_id();
   const std::lock_guard lock(captures_mutex);
   captures.push_back(stream->capture);
   return CUDA_SUCCESS;
