@@ -124,7 +124,7 @@ class Producer {
 
   /// Hands a row's description to the consumers.
   __device__ __forceinline__ void publish(const RowWork& row) {
-    ptx::barrier_wait(shared_.row_empty(row_.stage), row_.parity);
+    wait_together(shared_.row_empty(row_.stage), row_.parity);
     if (lane_ == 0) {
       volatile RowWork* slot = shared_.row(row_.stage);
       slot->partial_tiles = row.partial_tiles;
@@ -151,7 +151,7 @@ class Producer {
   __device__ __forceinline__ void load_query(const Row& row) {
     using Panels = typename Shared::QueryPanels;
     const uint32 stage = query_.stage, barrier = shared_.query_full(stage);
-    ptx::barrier_wait(shared_.query_empty(stage), query_.parity);
+    wait_together(shared_.query_empty(stage), query_.parity);
     query_.advance();
     if (lane_ != 0) return;
     ptx::barrier_expect(barrier, Panels::kBytes);
@@ -167,7 +167,7 @@ class Producer {
   __device__ __forceinline__ void load_key(const KeyRows& rows, KeySource<Config, Mask>& keys) {
     using Panels = typename Shared::KeyPanels;
     const uint32 stage = key_.stage, barrier = shared_.key_full(stage);
-    ptx::barrier_wait(shared_.key_empty(stage), key_.parity);
+    wait_together(shared_.key_empty(stage), key_.parity);
     int entries[Shared::kBoxes];
 #pragma unroll
     for (int box = 0; box < Shared::kBoxes; ++box) entries[box] = keys.next();
@@ -188,7 +188,7 @@ class Producer {
   __device__ __forceinline__ void load_value(const KeyRows& rows, uint32 key_stage) {
     using Panels = typename Shared::ValuePanels;
     const uint32 stage = value_.stage, barrier = shared_.value_full(stage);
-    ptx::barrier_wait(shared_.value_empty(stage), value_.parity);
+    wait_together(shared_.value_empty(stage), value_.parity);
     if (lane_ == 0) {
       ptx::barrier_expect(barrier, Panels::kBytes);
 #pragma unroll
@@ -211,6 +211,13 @@ class Producer {
                     panel * Panels::kPanelColumns, kRaggedTokens - rows.loaded + token, rows.kv_head, rows.ragged_base,
                     rows.batch_coordinate, ptx::L2Policy::kEvictLast);
     }
+  }
+
+  /// Lanes leave together: what lane 0 starts next may complete the phase after, and a lane that had not looked yet
+  /// would wait for one more that never comes.
+  __device__ __forceinline__ void wait_together(uint32 barrier, uint32 parity) const {
+    ptx::barrier_wait(barrier, parity);
+    ptx::warp_sync();
   }
 
   __device__ __forceinline__ uint32 key_stage_before() const {
