@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "codegen/cuda/key_intervals.h"
+#include "codegen/cuda/segment_bounds.h"
 #include "codegen/cuda/table_use.h"
 #include "ir/match.h"
 #include "ir/text.h"
@@ -70,6 +71,8 @@ std::string emit_cuda_builder(const LoweredPattern& pattern, const Shape& shape,
   verify(plan, shape);
   const LoweredPattern lowered = cuda_pattern(pattern, plan);
   const bool lists = key_source_of(lowered) == CudaKeySource::kLists;
+  const bool bounds =
+      std::ranges::any_of(lowered.arrays, [](const ArraySlot& slot) { return is_segment_bound(slot.name); });
   std::string text = fmt::format("// Made by Harrier for the lists and the order of work. Pattern:\n{}",
                                  commented(structural_text(lowered)));
   text += fmt::format("// Rows of {} queries, key tiles of {} in boxes of {}\n", row_queries(plan), plan.tile_k,
@@ -77,6 +80,7 @@ std::string emit_cuda_builder(const LoweredPattern& pattern, const Shape& shape,
   if (lists) text += "#include \"codegen/cuda/kernels/build_lists.cuh\"\n";
   text += "#include \"codegen/cuda/kernels/build_order.cuh\"\n";
   if (looks_tables_up(pattern, plan)) text += "#include \"codegen/cuda/kernels/expand_table.cuh\"\n";
+  if (bounds) text += "#include \"codegen/cuda/kernels/segment_bounds.cuh\"\n";
   text += "#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace harrier {\n\n";
   text += emit_cuda_mask(lowered, plan, MaskUse::kBuilder);
   text += fmt::format(
@@ -105,6 +109,7 @@ std::string emit_cuda_builder(const LoweredPattern& pattern, const Shape& shape,
                            "  harrier::expand_table(params, reinterpret_cast<harrier::uint32*>(memory));\n") +
             "\n";
   }
+  if (bounds) text += entry_text(kCudaSegmentsName, "SegmentParams", "  harrier::segment_bounds(params);\n") + "\n";
   text += entry_text(kCudaMeasureName, "OrderParams",
                      "  harrier::measure_rows<harrier::Config, harrier::Mask>(params);\n") +
           "\n";

@@ -20,8 +20,12 @@
 //     queries.
 //
 // harrier_expand_table(ExpandParams), any time before step 2 and the forward kernel: writes a table of any form as the
-// dense uint8 array "table.SLOT" of a pattern that looks its tables up. Grid (row blocks, heads of the array, batch
-// rows of the array), shared memory expand_shared_bytes().
+// dense uint8 array "table.SLOT" of a pattern that looks its tables up. Grid (row blocks, heads of the array * its
+// batch rows), shared memory expand_shared_bytes().
+//
+// harrier_segment_bounds(SegmentParams), likewise, for each pair "NAME.begin", "NAME.end" of a pattern that
+// bound_segments (segment_bounds.h) gave: fills them from the ids @NAME. Grid (key tokens / 256 rounded up), no shared
+// memory. The host may fill them as well.
 //
 // Rows: `rows_per_batch` is the number of query tiles of a padded sequence, 0 where all sequences share their lists (of
 // lists alone, with equal lengths and nothing that differs between sequences), and kPackedRows when packed. Rows of one
@@ -44,6 +48,7 @@ inline constexpr const char* kCudaMeasureName = "harrier_measure_rows";
 inline constexpr const char* kCudaCutName = "harrier_cut_rows";
 inline constexpr const char* kCudaOrderName = "harrier_order_rows";
 inline constexpr const char* kCudaExpandName = "harrier_expand_table";
+inline constexpr const char* kCudaSegmentsName = "harrier_segment_bounds";
 
 /// The same for sm_80 and sm_90a, and the same text for the same arguments. Takes what emit_cuda_stub takes, and throws
 /// what it throws. Patterns without lists get the order's entries alone.

@@ -28,6 +28,7 @@ std::string bound_text(const LinearBound& bound, const std::vector<ArraySlot>& a
     const std::string emitted = emit_cuda_expression(term, arrays);  // Int(x): a leaf
     add(sign, emitted.substr(4, emitted.size() - 5));
   }
+  for (const auto& [sign, term] : bound.rising) add(sign, emit_cuda_expression(term, arrays) + ".value");
   if (bound.constant != 0 || text.empty())
     add(bound.constant < 0 ? -1 : 1, fmt::format("{}", std::abs(bound.constant)));
   return text;
@@ -47,6 +48,11 @@ std::string extreme(const std::vector<LinearBound>& bounds, const char* function
 std::string interval_function(const char* head, const KeyIntervals& keys, bool queries,
                               const std::vector<ArraySlot>& arrays) {
   std::string text = fmt::format("  template <int kIndex>\n  static __device__ __forceinline__ Interval {} {{\n", head);
+  const bool reads_arrays = std::ranges::any_of(keys.intervals, [](const KeyInterval& interval) {
+    const auto rises = [](const LinearBound& bound) { return !bound.rising.empty(); };
+    return std::ranges::any_of(interval.key_lower, rises) || std::ranges::any_of(interval.key_upper, rises);
+  });
+  if (reads_arrays && !queries) text += "    const Int q = query, k = 0;\n";
   for (size_t i = 0; i < keys.intervals.size(); ++i) {
     const KeyInterval& interval = keys.intervals[i];
     const std::string begin = queries ? extreme(interval.query_lower, "larger", "-kFarAway", arrays)

@@ -1,7 +1,9 @@
 #include "codegen/cuda/key_intervals.h"
 
+#include <algorithm>
 #include <cstdint>
 
+#include "codegen/cuda/segment_bounds.h"
 #include "ir/match.h"
 
 namespace harrier {
@@ -21,6 +23,7 @@ Linear scaled(Linear linear, int sign) {
   linear.rest.query *= sign;
   linear.rest.constant *= sign;
   for (auto& [term_sign, term] : linear.rest.terms) term_sign *= sign;
+  for (auto& [term_sign, term] : linear.rest.rising) term_sign *= sign;
   return linear;
 }
 
@@ -29,26 +32,28 @@ Linear sum(Linear left, const Linear& right) {
   left.rest.query += right.rest.query;
   left.rest.constant += right.rest.constant;
   left.rest.terms.insert(left.rest.terms.end(), right.rest.terms.begin(), right.rest.terms.end());
+  left.rest.rising.insert(left.rest.rising.end(), right.rest.rising.begin(), right.rest.rising.end());
   return left;
 }
 
 /// `expression` as a sum over k, q and what is uniform in a row, or nothing.
 std::optional<Linear> linear_of(const Expression& expression) {
   const auto uniform = [&] {
-    return std::optional<Linear>{{.key = 0, .rest = {.query = 0, .terms = {{1, expression}}, .constant = 0}}};
+    return std::optional<Linear>{
+        {.key = 0, .rest = {.query = 0, .terms = {{1, expression}}, .rising = {}, .constant = 0}}};
   };
   return match(
       expression.node,
       [&](const IntLiteral& literal) -> std::optional<Linear> {
         if (literal.value > kLargestLiteral || literal.value < -kLargestLiteral) return std::nullopt;
-        return Linear{.key = 0, .rest = {.query = 0, .terms = {}, .constant = literal.value}};
+        return Linear{.key = 0, .rest = {.query = 0, .terms = {}, .rising = {}, .constant = literal.value}};
       },
       [&](const Variable& variable) -> std::optional<Linear> {
         switch (variable.kind) {
           case VariableKind::kKey:
             return Linear{.key = 1, .rest = {}};
           case VariableKind::kQuery:
-            return Linear{.key = 0, .rest = {.query = 1, .terms = {}, .constant = 0}};
+            return Linear{.key = 0, .rest = {.query = 1, .terms = {}, .rising = {}, .constant = 0}};
           case VariableKind::kQueryLength:
           case VariableKind::kKeyLength:
           case VariableKind::kHead:
@@ -61,6 +66,10 @@ std::optional<Linear> linear_of(const Expression& expression) {
       [&](const Parameter& parameter) -> std::optional<Linear> {
         if (parameter.is_float) return std::nullopt;
         return uniform();
+      },
+      [&](const Load& node) -> std::optional<Linear> {
+        if (!is_segment_bound(node.array)) return std::nullopt;
+        return Linear{.key = 0, .rest = {.query = 0, .terms = {}, .rising = {{1, expression}}, .constant = 0}};
       },
       [&](const Unary& node) -> std::optional<Linear> {
         if (node.kind != UnaryKind::kNegate) return std::nullopt;
@@ -83,9 +92,14 @@ KeyIntervals everything(bool exact) { return {.intervals = {KeyInterval{}}, .exa
 KeyIntervals not_negative(Linear linear) {
   KeyIntervals result = everything(true);
   KeyInterval& interval = result.intervals.front();
-  if (linear.key == 1 && (linear.rest.query == 0 || linear.rest.query == -1)) {
+  // Every rising term has the sign of `sign`: those of a bound must not make it fall.
+  const auto rises = [&](int sign) {
+    return std::ranges::all_of(linear.rest.rising, [&](const auto& term) { return term.first == sign; });
+  };
+  if (linear.key == 0 && !linear.rest.rising.empty()) return everything(false);
+  if (linear.key == 1 && (linear.rest.query == 0 || linear.rest.query == -1) && rises(-1)) {
     interval.key_lower.push_back(scaled(linear, -1).rest);  // -rest <= k
-  } else if (linear.key == -1 && (linear.rest.query == 0 || linear.rest.query == 1)) {
+  } else if (linear.key == -1 && (linear.rest.query == 0 || linear.rest.query == 1) && rises(1)) {
     ++linear.rest.constant;
     interval.key_upper.push_back(linear.rest);  // k < rest + 1
   } else if (linear.key == 0 && linear.rest.query == 1) {

@@ -9,11 +9,13 @@
 
 namespace harrier {
 
-/// A sum of +1 / -1 times query, and of +1 / -1 times expressions that are the same for a whole row, and a constant.
-/// Lengths and parameters are kept below 2^30 at launch, so the sum does not wrap.
+/// A sum of +1 / -1 times query, of +1 / -1 times expressions that are the same for a whole row or, in `rising`, do not
+/// fall as the query grows, and a constant. Lengths and parameters are kept below 2^30 at launch, so the sum does not
+/// wrap.
 struct LinearBound {
   int query = 0;
   std::vector<std::pair<int, Expression>> terms;
+  std::vector<std::pair<int, Expression>> rising;
   int64_t constant = 0;
   bool operator==(const LinearBound&) const = default;
 };

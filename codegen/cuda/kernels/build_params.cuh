@@ -72,6 +72,19 @@ struct ExpandParams {
   int64 head_stride;
   int64 row_stride;
   int key_blocks;
+  int heads;  // of the result
+};
+
+/// harrier_segment_bounds. Ids do not fall inside a sequence; `falls` becomes 1 where they do, and the bounds are
+/// wrong.
+struct SegmentParams {
+  SequenceTable sequences;
+  const int* segments;  // [key tokens], as the three below but for the last
+  int* begin;
+  int* end;
+  int* falls;
+  int key_tokens;  // of all sequences
+  int batches;
 };
 
 /// What is known of a row before it has a place in the order.

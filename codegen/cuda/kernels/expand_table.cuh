@@ -7,13 +7,13 @@ namespace harrier {
 
 inline constexpr int kExpandBlocks = 4096;  // key blocks that are gathered at a time
 
-/// A grid of (row blocks, heads, batch rows) CTAs of kBuildThreads; `counts` holds kExpandBlocks bytes.
+/// A grid of (row blocks, heads * batch rows) CTAs of kBuildThreads; `counts` holds kExpandBlocks bytes.
 __device__ __forceinline__ void expand_table(const ExpandParams& params, uint32* counts) {
   const int thread = threadIdx.x;
   const int row_block = blockIdx.x;
   RowWork row{};
-  row.head = blockIdx.y;
-  row.batch = blockIdx.z;
+  row.head = static_cast<int>(blockIdx.y) % params.heads;
+  row.batch = static_cast<int>(blockIdx.y) / params.heads;
   const SequenceTable& sequences = params.sequences;
   row.query_length = sequences.cu_query != nullptr ? sequences.cu_query[row.batch + 1] - sequences.cu_query[row.batch]
                                                    : sequences.query_length;
