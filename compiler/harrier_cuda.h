@@ -73,6 +73,9 @@ struct CudaCode;   // internal
 struct CudaBound;  // internal: a pattern's numbers, arrays, lists and order on the device, for one set of lengths
 using CudaBinding = std::shared_ptr<const CudaBound>;
 
+/// Microseconds that building lists and the order of work took on the device.
+double build_us(const CudaBinding& binding);
+
 /// A launch with all its addresses. Reads and writes a workspace of its own, so one launch must not run twice at the
 /// same time; different ones may.
 class CudaLaunch {

@@ -258,4 +258,6 @@ CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry,
   return bound;
 }
 
+double build_us(const CudaBinding& binding) { return binding->times.back().microseconds; }
+
 }  // namespace harrier
