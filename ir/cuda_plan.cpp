@@ -26,6 +26,9 @@ void refuse(bool refused, const std::string& sentence) {
   if (refused) throw InvalidInput(sentence);
 }
 
+/// Queries that see at most so many keys want small CTAs side by side, which hide each other's latencies.
+constexpr int64_t kShortRow = 1024;
+
 /// The largest boxes that make up whole key tiles and whole blocks.
 int box_rows(int tile_k, int64_t block_rows) {
   return block_rows > 0 ? static_cast<int>(std::gcd(int64_t{tile_k}, block_rows)) : tile_k;
@@ -57,6 +60,8 @@ void verify_sm90(const CudaPlan& plan) {
 }
 
 void verify_sm80(const CudaPlan& plan, const Shape& shape) {
+  refuse(plan.warp_rows != 16 && plan.warp_rows != 32,
+         fmt::format("{} queries of a warp: warps of sm_80 have 16 or 32", plan.warp_rows));
   refuse(
       plan.stages != 2 || plan.query_stages != 1,
       fmt::format("{} stages of K and V and {} of Q: kernels of sm_80 have 2 and 1", plan.stages, plan.query_stages));
@@ -77,7 +82,7 @@ std::string print(const CudaPlan& plan) {
         fmt::format("{} consumers, {}+{} stages, {}, {}/{} registers", plan.consumers, plan.stages, plan.query_stages,
                     plan.ping_pong ? "ping-pong" : "no ping-pong", plan.consumer_registers, plan.producer_registers);
   } else {
-    text += fmt::format("{} warps", 4 * plan.consumers);
+    text += fmt::format("{} warps", cuda_threads(plan) / 32);
   }
   return text +
          fmt::format(", {} CTA{} a multiprocessor{}", plan.ctas_per_sm, plan.ctas_per_sm == 1 ? "" : "s",
@@ -92,7 +97,7 @@ int64_t padded_dim(int64_t dim) { return (dim + 31) / 32 * 32; }
 int64_t panel_columns(int64_t dim) { return padded_dim(dim) % 64 == 0 ? 64 : 32; }
 
 int cuda_threads(const CudaPlan& plan) {
-  return 128 * (plan.family == CudaFamily::kSm90 ? plan.consumers + 1 : plan.consumers);
+  return plan.family == CudaFamily::kSm90 ? 128 * (plan.consumers + 1) : 32 * 64 * plan.consumers / plan.warp_rows;
 }
 
 int64_t shared_bytes(const CudaPlan& plan, const Shape& shape) {
@@ -144,8 +149,6 @@ CudaPlan default_sm90_plan(const Shape& shape, int64_t block_rows, int64_t keys_
   const int64_t dim = std::max(padded_dim(shape.head_dim), padded_dim(shape.value_dim));
   CudaPlan plan;
   if (dim <= 64) {
-    // Short rows and 64-query blocks: small CTAs side by side hide each other's latencies.
-    constexpr int64_t kShortRow = 1024;
     if ((block_rows > 0 && block_rows <= 64) || (block_rows == 0 && keys_per_query <= kShortRow)) {
       plan = {.consumers = 1,
               .tile_k = 64,
@@ -177,7 +180,7 @@ CudaPlan default_sm90_plan(const Shape& shape, int64_t block_rows, int64_t keys_
   return plan;
 }
 
-CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t) {
+CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query) {
   const int64_t dim = std::max(padded_dim(shape.head_dim), padded_dim(shape.value_dim));
   CudaPlan plan = {.family = CudaFamily::kSm80,
                    .tile_k = 64,
@@ -186,9 +189,15 @@ CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t) {
                    .consumer_registers = 0,
                    .producer_registers = 0};
   if (dim > 128) plan.tile_k = 32;
-  // 128 queries read K and V half as often as 64 do, where they fit; a row of lists belongs to one block of queries.
-  if (dim <= 64 || dim > 192 || block_rows % 128 != 0) plan.consumers = 1;
-  if (plan.consumers == 1) plan.ctas_per_sm = dim <= 64 ? 3 : dim <= 128 ? 2 : 1;
+  // 128 queries read K and V half as often as 64 do. They are for rows that see more than a few tiles, and have to fit;
+  // a row of lists belongs to one block of queries.
+  if (dim <= 64 && keys_per_query > kShortRow && block_rows % 128 == 0) {
+    plan.warp_rows = 32;
+    plan.ctas_per_sm = 2;
+  } else if (dim <= 64 || dim > 192 || block_rows % 128 != 0) {
+    plan.consumers = 1;
+    plan.ctas_per_sm = dim <= 64 ? 3 : dim <= 128 ? 2 : 1;
+  }
   fit_blocks(plan, block_rows);
   return plan;
 }

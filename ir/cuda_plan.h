@@ -12,7 +12,7 @@ namespace harrier {
 /// and everything after it, where every warp copies and multiplies.
 enum class CudaFamily { kSm90, kSm80 };
 
-/// One row is 64 queries for each consumer, a group of four warps; keys come `tile_k` at a time, gathered from boxes of
+/// One row is 64 queries for each consumer (sm_90a: a warpgroup); keys come `tile_k` at a time, gathered from boxes of
 /// `box_rows`.
 struct CudaPlan {
   CudaFamily family = CudaFamily::kSm90;
@@ -25,6 +25,7 @@ struct CudaPlan {
   bool ping_pong = true;  // sm_90a alone, as are the next two
   int consumer_registers = 232;
   int producer_registers = 40;
+  int warp_rows = 16;  // sm_80 alone: queries of a warp, 16 or 32; 32 read K and V from shared memory half as often
   int ctas_per_sm = 1;
   bool fold_scale = true;  // a score s * parameter is folded into the exponent; needs a positive parameter
   bool operator==(const CudaPlan&) const = default;

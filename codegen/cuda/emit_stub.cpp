@@ -64,7 +64,7 @@ std::string config_text(const LoweredPattern& lowered, const Shape& shape, const
     line("int", "kCtasPerSm", number(plan.ctas_per_sm));
     line("bool", "kPingPong", plan.ping_pong ? "true" : "false", "warpgroups issue their products in turn");
   } else {
-    line("int", "kConsumers", number(plan.consumers), "groups of four warps");
+    line("int", "kWarpRows", number(plan.warp_rows), "queries of a warp");
   }
   line("bool", "kBFloat16", shape.dtype == DataType::kBFloat16 ? "true" : "false");
   line("KeySourceKind", "kKeySource",

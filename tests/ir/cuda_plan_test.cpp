@@ -44,9 +44,12 @@ TEST(CudaPlan, DefaultsFitEveryHeadDimAndBlockSize) {
   }
 }
 
-TEST(CudaPlan, BlocksThatDivideNoTileAreGatheredFromTheirParts) {
-  EXPECT_EQ(default_sm80_plan(shape(64, 64), 48, 4096).box_rows, 16);
+TEST(CudaPlan, BoxesArePartsOfBlocksAndTilesUnlessTablesAreLookedUp) {
   EXPECT_EQ(default_sm90_plan(shape(128, 128), 192, 4096).box_rows, 64);
+  EXPECT_EQ(default_sm80_plan(shape(256, 256), 64, 4096).box_rows, 32);
+  const CudaPlan looked_up = default_sm80_plan(shape(64, 64), 48, 4096);
+  EXPECT_EQ(looked_up.row_blocks, 0) << "48 queries neither hold a row nor divide it";
+  EXPECT_EQ(looked_up.box_rows, looked_up.tile_k);
 }
 
 TEST(CudaPlan, SaysWhatItIs) {
@@ -54,6 +57,9 @@ TEST(CudaPlan, SaysWhatItIs) {
             "128x128 in boxes of 128, 2 consumers, 2+2 stages, ping-pong, 232/40 registers, 1 CTA a multiprocessor");
   EXPECT_EQ(print(default_sm80_plan(shape(128, 128), 0, 4096)),
             "128x64 in boxes of 64, 8 warps, 1 CTA a multiprocessor");
+  EXPECT_EQ(print(default_sm80_plan(shape(64, 64), 0, 4096)), "128x64 in boxes of 64, 4 warps, 2 CTAs a multiprocessor")
+      << "long rows: 32 queries of a warp";
+  EXPECT_EQ(print(default_sm80_plan(shape(64, 64), 0, 512)), "64x64 in boxes of 64, 4 warps, 3 CTAs a multiprocessor");
   EXPECT_EQ(cuda_threads(CudaPlan{}), 384);
   EXPECT_EQ(cuda_threads(default_sm80_plan(shape(128, 128), 0, 4096)), 256);
 }
@@ -65,10 +71,13 @@ TEST(CudaPlan, NamesWhatDoesNotFit) {
   plan.ctas_per_sm = 1;
   EXPECT_THAT(message(plan, small), testing::HasSubstr("3 stages of K and V"));
   plan = default_sm80_plan(small, 0, 4096);
+  plan.warp_rows = 24;
+  EXPECT_THAT(message(plan, small), testing::HasSubstr("24 queries of a warp"));
+  plan = default_sm80_plan(small, 0, 4096);
   plan.tile_k = 512;
   plan.box_rows = 64;
   EXPECT_THAT(message(plan, small), testing::HasSubstr("exceed the 167936 of a multiprocessor"));
-  plan = default_sm80_plan(shape(32, 32), 0, 4096);
+  plan = default_sm80_plan(shape(32, 32), 0, 512);
   plan.tile_k = plan.box_rows = 16;
   plan.ctas_per_sm = 13;
   EXPECT_THAT(message(plan, shape(32, 32)), testing::HasSubstr("1664 threads"));

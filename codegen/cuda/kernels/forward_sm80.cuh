@@ -6,23 +6,16 @@
 
 namespace harrier {
 
-template <class Config>
-constexpr int forward_threads_sm80() {
-  return kWarpgroupThreads * Config::kConsumers;
-}
-
 /// `memory` is the CTA's dynamic shared memory, 128-byte aligned, SharedLayoutSm80<Config>::kBytes of it.
 template <class Config, class Mask, class Score, class Sink = NoSink>
 __device__ __forceinline__ void forward_sm80(const ForwardParams& params, unsigned char* memory) {
-  static_assert(Config::kTileQ == kWarpgroupRows * Config::kConsumers, "four warps own 64 queries");
+  static_assert(Config::kWarpRows == 16 || Config::kWarpRows == 32, "a warp owns one or two blocks of 16 queries");
   static_assert(Config::kTileK % 16 == 0, "P V steps through the keys sixteen at a time");
   static_assert(Config::kTileK % Config::kBoxRows == 0, "a key tile is made of whole boxes");
   static_assert(Config::kBoxRows % 8 == 0, "masks look at eight keys at a time");
 
   const SharedLayoutSm80<Config> shared(memory);
-  const int warp = ptx::broadcast(static_cast<int>(threadIdx.x) / 32, 0);
-  const int lane = static_cast<int>(threadIdx.x) & 31;
-  RowsSm80<Config, Mask, Score, Sink>(params, shared, ConsumerThread{warp / 4, warp % 4, lane}).run();
+  RowsSm80<Config, Mask, Score, Sink>(params, shared).run();
 }
 
 }  // namespace harrier

@@ -48,17 +48,25 @@ __device__ __forceinline__ void copy_tile(uint32 tile, const SourceRows& source,
   }
 }
 
+/// This thread's place in block `block` of its warp's 16-row blocks.
+template <class Config>
+__device__ __forceinline__ ConsumerThread consumer_thread(int block) {
+  const int warp = ptx::broadcast(static_cast<int>(threadIdx.x) / 32, 0);
+  const int place = warp * (Config::kWarpRows / 16) + block;
+  return {place / 4, place % 4, static_cast<int>(threadIdx.x) & 31};
+}
+
 template <class Config, class Mask>
 class LoaderSm80 {
  public:
   using Shared = SharedLayoutSm80<Config>;
-  static constexpr int kThreads = kWarpgroupThreads * Config::kConsumers;
+  static constexpr int kThreads = forward_threads_sm80<Config>();
   static constexpr int kBoxes = Shared::kBoxes;
   /// Then Q's buffer is free as soon as a row has begun, and Q of the next row comes with its first keys.
-  static constexpr bool kQueryInRegisters = Config::kHeadDim <= 128;
+  static constexpr bool kQueryInRegisters = Config::kHeadDim * Config::kWarpRows <= 128 * 16;
 
-  __device__ __forceinline__ LoaderSm80(const ForwardParams& params, const Shared& shared, const ConsumerThread& thread)
-      : params_(params), shared_(shared), thread_(thread), work_count_(work_count(params)) {}
+  __device__ __forceinline__ LoaderSm80(const ForwardParams& params, const Shared& shared)
+      : params_(params), shared_(shared), work_count_(work_count(params)) {}
 
   // Of the row that was begun last.
   __device__ __forceinline__ uint32 row_slot() const { return row_slot_; }
@@ -89,7 +97,10 @@ class LoaderSm80 {
         load_tile(stage);
         return true;
       }
-      store_empty<Config>(params_, row, thread_);
+#pragma unroll
+      for (int block = 0; block < Config::kWarpRows / 16; ++block) {
+        store_empty<Config>(params_, row, consumer_thread<Config>(block));
+      }
       publish_item();
       __syncthreads();
     }
@@ -126,7 +137,7 @@ class LoaderSm80 {
     if (row.query_begin >= row.query_valid) return false;
     const int query_end = smaller(row.query_begin + Config::kTileQ, row.query_valid);
     keys_ = KeySource<Config, Mask>(position_of(params_, row), params_.lists, item.query_tile, row.query_begin,
-                                    query_end, thread_.lane);
+                                    query_end, static_cast<int>(threadIdx.x) & 31);
     const TileCounts counts = keys_.count();
     const int limit = smaller(item.tile_limit, counts.partial + counts.full);
     row.partial_tiles = partial_tiles_ = larger(smaller(counts.partial, limit) - item.first_tile, 0);
@@ -179,7 +190,6 @@ class LoaderSm80 {
 
   const ForwardParams& params_;
   const Shared& shared_;
-  const ConsumerThread thread_;
   const int work_count_;
   KeySource<Config, Mask> keys_;
   SourceRows key_{};

@@ -6,9 +6,6 @@
 
 namespace harrier {
 
-/// Query rows that one warp owns.
-inline constexpr int kWarpRows = 16;
-
 /// A tile of 16-bit values, row by row. The 16-byte chunks of a row are permuted inside groups of eight (four, where
 /// the columns are no multiple of 64), so that a chunk of eight neighbouring rows lies in eight different groups of
 /// banks and a matrix load has no conflicts.
@@ -34,6 +31,11 @@ struct SwizzledTile {
     return (address ^ (chunk % kGroupChunks * 16)) + chunk / kGroupChunks * kGroupBytes;
   }
 };
+
+template <class Config>
+constexpr int forward_threads_sm80() {
+  return 32 * Config::kTileQ / Config::kWarpRows;
+}
 
 template <class Config>
 struct SharedLayoutSm80 {

@@ -6,7 +6,7 @@
 //   table_slots 0
 //   arrays none
 // Shape: heads 16  kv_heads 4  head_dim 64  value_dim 64  dtype bf16  direction forward
-// Plan: 64x64 in boxes of 64, 4 warps, 3 CTAs a multiprocessor
+// Plan: 128x64 in boxes of 64, 4 warps, 2 CTAs a multiprocessor
 #include "codegen/cuda/kernels/combine.cuh"
 #include "codegen/cuda/kernels/forward_sm80.cuh"
 #include "codegen/cuda/kernels/language.cuh"
@@ -29,20 +29,20 @@ using Sink = NoSink;
 struct Config {
   static constexpr int kHeadDim = 64;  // columns of Q and K, padded with zeros
   static constexpr int kValueDim = 64;
-  static constexpr int kTileQ = 64;  // queries of a row
+  static constexpr int kTileQ = 128;  // queries of a row
   static constexpr int kTileK = 64;  // keys of a tile
   static constexpr int kBoxRows = 64;  // keys that are copied together
-  static constexpr int kConsumers = 1;  // groups of four warps
+  static constexpr int kWarpRows = 32;  // queries of a warp
   static constexpr bool kBFloat16 = true;
   static constexpr KeySourceKind kKeySource = KeySourceKind::kClosedForm;
 };
 
-static_assert(SharedLayoutSm80<Config>::kBytes == 41088, "the plan and the kernel disagree on shared memory");
+static_assert(SharedLayoutSm80<Config>::kBytes == 49280, "the plan and the kernel disagree on shared memory");
 static_assert(forward_threads_sm80<Config>() == 128, "the plan and the kernel disagree on threads");
 
 }  // namespace harrier
 
-extern "C" __global__ void __launch_bounds__(128, 3) harrier_forward(
+extern "C" __global__ void __launch_bounds__(128, 2) harrier_forward(
     const __grid_constant__ harrier::ForwardParams params) {
   extern __shared__ __align__(1024) unsigned char memory[];
   harrier::forward_sm80<harrier::Config, harrier::Mask, harrier::Score, harrier::Sink>(params, memory);

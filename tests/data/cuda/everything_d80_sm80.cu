@@ -42,7 +42,7 @@ struct Config {
   static constexpr int kTileQ = 64;  // queries of a row
   static constexpr int kTileK = 64;  // keys of a tile
   static constexpr int kBoxRows = 16;  // keys that are copied together
-  static constexpr int kConsumers = 1;  // groups of four warps
+  static constexpr int kWarpRows = 16;  // queries of a warp
   static constexpr bool kBFloat16 = true;
   static constexpr KeySourceKind kKeySource = KeySourceKind::kLists;
 };
