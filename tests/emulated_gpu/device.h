@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <map>
 #include <span>
 #include <string>
@@ -14,6 +15,16 @@ namespace harrier::test {
 
 /// Throws where the result is not success, with the name of the error.
 void check(CUresult result);
+
+/// An environment variable as long as it lives.
+class Setting {
+ public:
+  Setting(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
+  ~Setting() { unsetenv(name_); }
+
+ private:
+  const char* name_;
+};
 
 /// The first device's primary context, current on this thread. When it goes, so does a sticky error.
 class Context {

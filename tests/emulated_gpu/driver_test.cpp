@@ -1,7 +1,6 @@
 // The driver and NVRTC as hosts see them: errors, limits, graphs, faults that tests ask for.
 #include <gmock/gmock.h>
 
-#include <cstdlib>
 #include <thread>
 
 #include "device.h"
@@ -19,16 +18,6 @@ extern "C" __global__ void __launch_bounds__(2 * (16 + 16)) wide(const __grid_co
 }
 extern "C" __global__ void fail(int* data) { __trap(); }
 )";
-
-/// An environment variable for the length of a test.
-class Setting {
- public:
-  Setting(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
-  ~Setting() { unsetenv(name_); }
-
- private:
-  const char* name_;
-};
 
 TEST(EmulatedDriver, SaysWhatTheEnvironmentSays) {
   const Setting capability("HARRIER_EMULATED_CAPABILITY", "8.9"), devices("HARRIER_EMULATED_DEVICES", "3"),

@@ -202,7 +202,7 @@ Reference reference(const ForwardCase& forward, Pair at, Tensor& query, Tensor& 
 
 Comparison run(const ForwardCase& forward) {
   const Stub stub = read_stub(forward.stub);
-  setenv("HARRIER_EMULATED_CAPABILITY", stub.architecture == "sm_80" ? "8.0" : "9.0", 1);
+  const Setting capability("HARRIER_EMULATED_CAPABILITY", stub.architecture == "sm_80" ? "8.0" : "9.0");
   const Context context;
   const Module module(stub.text, stub.architecture);
   std::mt19937 random(forward.seed);

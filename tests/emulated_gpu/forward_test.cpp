@@ -1,6 +1,5 @@
 // The proof that the emulated GPU is right: kernels that ran right on an H100 run right here.
 #include <cmath>
-#include <cstdlib>
 
 #include "device.h"
 #include "forward_case.h"
@@ -96,13 +95,12 @@ TEST_P(EmulatedForward, CausalPadded) { expect_right(padded(stub("causal_d64")))
 // Lanes and warps that lag behind others must not lose anything.
 TEST_P(EmulatedForward, ThreadsInAnyOrder) {
   for (const char* seed : {"1", "2", "3", "4", "5", "6"}) {
-    setenv("HARRIER_EMULATED_SEED", seed, 1);
+    const Setting order("HARRIER_EMULATED_SEED", seed);
     SCOPED_TRACE(seed);
     expect_right(causal(stub("causal_d64")));
     expect_right(padded(stub("causal_d64")));
     expect_right(listed(stub("bigbird_d64"), 64, 64, 4));
   }
-  unsetenv("HARRIER_EMULATED_SEED");
 }
 
 TEST_P(EmulatedForward, WindowInHalfPrecision) {
