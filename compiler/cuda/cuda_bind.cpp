@@ -6,6 +6,7 @@
 #include <set>
 
 #include "codegen/cuda/emit_stub.h"
+#include "codegen/cuda/segment_bounds.h"
 #include "codegen/cuda/table_use.h"
 #include "compiler/cuda/cuda_bound.h"
 #include "compiler/harrier_cuda.h"
@@ -107,12 +108,44 @@ DenseTable expand(const BlockLists& lists, int64_t most_keys) {
   return table;
 }
 
+/// True where the ids of some documents fall inside a sequence.
+bool has_falling_segments(const BoundPattern& pattern, const Geometry& geometry) {
+  return std::ranges::any_of(pattern.segments, [&](const auto& entry) {
+    return std::ranges::any_of(geometry.sequences, [&](const Sequence& sequence) {
+      const int32_t* ids = entry.second + sequence.key_token;
+      return !std::is_sorted(ids, ids + sequence.key_length);
+    });
+  });
+}
+
+/// "NAME.begin" or "NAME.end": where the segment of each key token begins or ends, as positions in its sequence.
+std::vector<int32_t> segment_bounds(const CudaBound& bound, const std::string& array) {
+  const bool begins = array.ends_with(kSegmentBegin);
+  const size_t suffix = std::string_view(begins ? kSegmentBegin : kSegmentEnd).size();
+  const int32_t* ids = bound.pattern.segments.at(array.substr(0, array.size() - suffix));
+  std::vector<int32_t> bounds(static_cast<size_t>(std::max<int64_t>(bound.geometry.key_tokens, 1)));
+  for (const Sequence& sequence : bound.geometry.sequences) {
+    for (int64_t first = 0; first < sequence.key_length;) {
+      int64_t last = first + 1;
+      while (last < sequence.key_length && ids[sequence.key_token + last] == ids[sequence.key_token + first]) ++last;
+      std::fill(bounds.begin() + sequence.key_token + first, bounds.begin() + sequence.key_token + last,
+                static_cast<int32_t>(begins ? first : last));
+      first = last;
+    }
+  }
+  return bounds;
+}
+
 void add_arrays(CudaBound& bound, Upload& upload, Places& places) {
   const CudaCompilation& compilation = bound.code->compilation;
-  const std::vector<ArraySlot>& slots = compilation.lowered.arrays;
+  const std::vector<ArraySlot>& slots = compilation.pattern.arrays;
   for (size_t i = 0; i < slots.size(); ++i) {
     const auto* data = static_cast<const std::byte*>(bound.pattern.arrays[i].data);
     places.arrays.push_back(upload.add(data, bound.pattern.array_elements[i] * element_bytes(slots[i].element)));
+  }
+  for (size_t i = slots.size(); i < compilation.lowered.arrays.size(); ++i) {
+    places.arrays.push_back(upload.add(segment_bounds(bound, compilation.lowered.arrays[i].name)));
+    bound.pattern.arrays.push_back({.data = nullptr, .strides = {1, 0, 0, 0}});
   }
   if (!looks_tables_up(compilation.lowered, compilation.plan)) return;
   // cuda_pattern puts the tables behind the pattern's own arrays, their block sizes behind its integers.
@@ -220,9 +253,12 @@ CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry,
                         ? *options.schedule
                         : choose_cuda_schedule(shape, geometry, code_->shape.grid_x, compilation.target.l2_bytes);
   bound->pattern = timed(bound->times, "bind", [&] {
-    return harrier::bind(compilation.workload.pattern, shape, compilation.lowered, geometry,
+    return harrier::bind(compilation.workload.pattern, shape, compilation.pattern, geometry,
                          needed(compilation, bindings));
   });
+  if (has_falling_segments(bound->pattern, geometry)) {
+    bound->code = timed(bound->times, "compile for unsorted documents", [&] { return code_for_unsorted(code_); });
+  }
 
   Upload upload;
   Places places;
@@ -236,7 +272,7 @@ CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry,
   set_sequences(*bound, places, base);
 
   bound->build = plan_build(
-      {.code = *code_,
+      {.code = *bound->code,
        .pattern = bound->pattern,
        .arguments = bound->arguments,
        .sequences = bound->sequences,
@@ -249,7 +285,7 @@ CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry,
        .packed = options.packed});
   cuda::OwnStream stream(code_->gpu.device);
   const cuda::CurrentContext current(*code_->gpu.device);
-  bound->times.push_back({"build", stream.time([&] { enqueue_build(*code_, bound->build, stream.get()); })});
+  bound->times.push_back({"build", stream.time([&] { enqueue_build(*bound->code, bound->build, stream.get()); })});
   if (bound->build.rows > 0) {
     cuda::copy_to_host(*code_->gpu.device, std::as_writable_bytes(std::span(&bound->built, 1)),
                        bound->build.memory.pointer());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -14,6 +15,8 @@ namespace harrier {
 
 struct CudaCode {
   Gpu gpu;
+  Workload workload;  // as it was given
+  CudaCompileOptions options;
   CudaCompilation compilation;
   cuda::CudaBinary binary;
   std::vector<PassTime> compile_times;
@@ -26,7 +29,18 @@ struct CudaCode {
   cuda::Function cut_rows = nullptr;
   cuda::Function order_rows = nullptr;
   cuda::LaunchShape shape;  // of the forward kernel; grid_x is the most CTAs that run at a time
+
+  // The same for documents whose ids fall somewhere: compiled when such ids are bound.
+  mutable std::mutex mutex;
+  mutable std::shared_ptr<const CudaCode> unsorted;
 };
+
+/// Compiles and loads. Throws InvalidInput, ToolchainError, DeviceError.
+std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu& gpu,
+                                             const CudaCompileOptions& options, bool sorted_segments);
+
+/// The code for ids of documents that fall somewhere; `code` itself where it is that. Compiles it at most once.
+std::shared_ptr<const CudaCode> code_for_unsorted(const std::shared_ptr<const CudaCode>& code);
 
 /// Bytes of several arrays, to be copied to the device at once.
 class Upload {

@@ -66,14 +66,17 @@ CudaBinaries compile_source(const cuda::Nvrtc& nvrtc, const CudaCompilation& com
   return binaries;
 }
 
-CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options) {
+std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu& gpu,
+                                             const CudaCompileOptions& options, bool sorted_segments) {
   auto code = std::make_shared<CudaCode>();
   code->gpu = gpu;
+  code->workload = workload;
+  code->options = options;
   PassObserver observer = options.observer;
   observer.times = &code->compile_times;
   CudaTarget target = target_of(gpu);
   if (!options.architecture.empty()) target.architecture = options.architecture;
-  code->compilation = prepare_cuda(workload, target, options.plan, observer);
+  code->compilation = prepare_cuda(workload, target, options.plan, observer, sorted_segments);
   const auto compile_start = std::chrono::steady_clock::now();
   CudaBinaries binaries = compile_source(gpu.nvrtc, code->compilation, options.use_cache, options.stop);
   code->binary = std::move(binaries.kernel);
@@ -105,7 +108,18 @@ CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaComp
                  .threads = static_cast<unsigned>(threads),
                  .shared_bytes = shared};
   code->compile_times.push_back({"load", microseconds_since(start)});
-  return CudaKernel(std::move(code));
+  return code;
+}
+
+std::shared_ptr<const CudaCode> code_for_unsorted(const std::shared_ptr<const CudaCode>& code) {
+  if (!code->compilation.sorted_segments) return code;
+  const std::lock_guard lock(code->mutex);
+  if (!code->unsorted) code->unsorted = compile_code(code->workload, code->gpu, code->options, false);
+  return code->unsorted;
+}
+
+CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options) {
+  return CudaKernel(compile_code(workload, gpu, options, true));
 }
 
 const CudaCompilation& CudaKernel::compilation() const { return code_->compilation; }

@@ -92,11 +92,13 @@ TensorMap map_of(const CudaCode& code, const NamedTensor& named, int64_t batches
 }  // namespace
 
 CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& binding) const {
-  if (binding == nullptr || binding->code != code_) {
+  // Documents whose ids fall have code of their own, which belongs to the same kernel.
+  if (binding == nullptr || (binding->code != code_ && binding->code != code_->unsorted)) {
     throw InvalidInput("the binding is of another kernel: bind the arrays with the kernel that runs");
   }
-  const Shape& shape = code_->compilation.workload.shape;
-  const CudaPlan& plan = code_->compilation.plan;
+  const CudaCode& code = *binding->code;
+  const Shape& shape = code.compilation.workload.shape;
+  const CudaPlan& plan = code.compilation.plan;
   const Geometry& geometry = binding->geometry;
   const int64_t batches = binding->packed ? 1 : std::ssize(geometry.sequences);
   const int64_t query_tokens = binding->packed ? geometry.query_tokens : binding->sequences.query_length;
@@ -105,8 +107,8 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   const NamedTensor k{"k", tensors.k, shape.kv_heads, shape.head_dim, key_tokens};
   const NamedTensor v{"v", tensors.v, shape.kv_heads, shape.value_dim, key_tokens};
   const NamedTensor out{"out", tensors.out, shape.heads, shape.value_dim, query_tokens};
-  for (const NamedTensor* named : {&q, &k, &v, &out}) check_tensor(*code_, *named);
-  if (tensors.lse.data != 0) cuda::check_device_pointer(*code_->gpu.device, tensors.lse.data, "lse");
+  for (const NamedTensor* named : {&q, &k, &v, &out}) check_tensor(code, *named);
+  if (tensors.lse.data != 0) cuda::check_device_pointer(*code.gpu.device, tensors.lse.data, "lse");
 
   auto state = std::make_shared<CudaLaunch::State>();
   state->bound = binding;
@@ -117,21 +119,21 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   const int64_t part_rows = parts * tile_q;
   const int64_t output_floats = part_rows * padded_dim(shape.value_dim);
   state->workspace = cuda::DeviceMemory(
-      code_->gpu.device, kCounterBytes + (output_floats + 2 * part_rows) * static_cast<int64_t>(sizeof(float)));
+      code.gpu.device, kCounterBytes + (output_floats + 2 * part_rows) * static_cast<int64_t>(sizeof(float)));
   const cuda::DevicePointer workspace = state->workspace.pointer();
   {
-    const cuda::CurrentContext current(*code_->gpu.device);
-    const cuda::Driver& driver = code_->gpu.device->driver();
+    const cuda::CurrentContext current(*code.gpu.device);
+    const cuda::Driver& driver = code.gpu.device->driver();
     cuda::check(driver, driver.fill_bytes(workspace, 0, kCounterBytes, nullptr), "clearing the counter");
     cuda::check(driver, driver.stream_synchronize(nullptr), "clearing the counter");
   }
 
   ForwardParams& params = state->params;
   if (plan.family == CudaFamily::kSm90 && query_tokens > 0 && key_tokens > 0) {
-    params.query = map_of(*code_, q, batches, tile_q);
-    params.key = map_of(*code_, k, batches, plan.box_rows);
-    params.value = map_of(*code_, v, batches, plan.box_rows);
-    params.output = map_of(*code_, out, batches, kOutputBoxRows);
+    params.query = map_of(code, q, batches, tile_q);
+    params.key = map_of(code, k, batches, plan.box_rows);
+    params.value = map_of(code, v, batches, plan.box_rows);
+    params.output = map_of(code, out, batches, kOutputBoxRows);
   }
   params.query_rows = rows_of(q);
   params.key_rows = rows_of(k);
@@ -155,15 +157,15 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   params.split_lse = params.split_output + output_floats;
   params.score_scale = binding->score_scale;
   params.padding_score = binding->padding_score;
-  if (code_->compilation.lowered.softmax == SoftmaxKind::kPrunedAsZero) {
+  if (code.compilation.lowered.softmax == SoftmaxKind::kPrunedAsZero) {
     params.split_shown = reinterpret_cast<int*>(params.split_lse + part_rows);
   }
 
   state->split_rows = binding->build.order.split_rows;
   state->split_count = &binding->build.order.state->split_count;
-  state->forward = code_->shape;
+  state->forward = code.shape;
   state->forward.grid_x =
-      static_cast<unsigned>(std::min<int64_t>(code_->shape.grid_x, std::max<int64_t>(binding->built.order_length, 1)));
+      static_cast<unsigned>(std::min<int64_t>(code.shape.grid_x, std::max<int64_t>(binding->built.order_length, 1)));
   state->combine = {.grid_x = static_cast<unsigned>(binding->built.split_count),
                     .grid_y = static_cast<unsigned>(tile_q / kCombineQueries),
                     .threads = kCombineThreads,

@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <span>
 
 #include "codegen/cuda/emit_builder.h"
 #include "codegen/cuda/emit_stub.h"
+#include "codegen/cuda/segment_bounds.h"
 #include "compiler/cuda/choose_cuda_plan.h"
 #include "compiler/passes/lower_pattern.h"
 #include "compiler/passes/simplify.h"
@@ -39,14 +42,26 @@ void verify_choose_cuda_plan(const CudaCompilation& state) { verify(state.plan, 
 std::string print_choose_cuda_plan(const CudaCompilation& state) { return print(state.plan) + "\n"; }
 
 void run_lower_pattern(CudaCompilation& state) {
-  state.lowered = lower_pattern(state.workload.pattern, state.workload.shape);
+  state.pattern = lower_pattern(state.workload.pattern, state.workload.shape);
 }
 
 void verify_lower_pattern(const CudaCompilation& state) {
-  HARRIER_CHECK(type_of(state.lowered.score) == ExpressionType::kFloat, "a score must be a float");
+  HARRIER_CHECK(type_of(state.pattern.score) == ExpressionType::kFloat, "a score must be a float");
 }
 
-std::string print_lower_pattern(const CudaCompilation& state) { return print(state.lowered); }
+std::string print_lower_pattern(const CudaCompilation& state) { return print(state.pattern); }
+
+void run_bound_segments(CudaCompilation& state) {
+  state.lowered = state.sorted_segments ? bound_segments(state.pattern) : state.pattern;
+}
+
+void verify_bound_segments(const CudaCompilation& state) {
+  const std::vector<ArraySlot>& own = state.pattern.arrays;
+  HARRIER_CHECK(std::ranges::equal(own, std::span(state.lowered.arrays).first(own.size())),
+                "derived arrays must stand behind the pattern's own");
+}
+
+std::string print_bound_segments(const CudaCompilation& state) { return print(state.lowered); }
 
 void run_emit_cuda(CudaCompilation& state) {
   state.source = emit_cuda_stub(state.lowered, state.workload.shape, state.plan);
@@ -78,13 +93,15 @@ const std::vector<Pass<CudaCompilation>>& cuda_compile_passes() {
        print_choose_cuda_plan},
       {"lower_pattern", "lower to expressions and argument slots", run_lower_pattern, verify_lower_pattern,
        print_lower_pattern},
+      {"bound_segments", "make intervals of documents", run_bound_segments, verify_bound_segments,
+       print_bound_segments},
       {"emit_cuda", "write the kernel's source", run_emit_cuda, verify_emit_cuda, print_emit_cuda},
   };
   return passes;
 }
 
 CudaCompilation prepare_cuda(const Workload& workload, const CudaTarget& target, const std::optional<CudaPlan>& plan,
-                             const PassObserver& observer) {
+                             const PassObserver& observer, bool sorted_segments) {
   verify(workload);
   if (workload.shape.direction == Direction::kBackward) {
     throw InvalidInput("direction backward is not supported by the cuda backend yet: compile direction forward");
@@ -93,6 +110,7 @@ CudaCompilation prepare_cuda(const Workload& workload, const CudaTarget& target,
   compilation.workload = workload;
   compilation.target = target;
   compilation.wanted_plan = plan;
+  compilation.sorted_segments = sorted_segments;
   for (const ArrayUse& use : array_uses(workload.pattern)) compilation.array_names.push_back(use.name);
   run_passes(cuda_compile_passes(), compilation, observer);
   return compilation;

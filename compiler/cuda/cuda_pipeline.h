@@ -28,18 +28,21 @@ struct CudaCompilation {
   std::vector<std::string> array_names;  // of the pattern as written: simplifying may drop some
   CudaTarget target;
   std::optional<CudaPlan> wanted_plan;  // instead of the default
+  bool sorted_segments = true;          // ids of documents do not fall inside a sequence: then they are intervals
   CudaPlan plan;
-  LoweredPattern lowered;
+  LoweredPattern pattern;  // as lower_pattern gives it: what binding knows
+  LoweredPattern lowered;  // what kernels are made from: arrays derived from the pattern's own stand behind them
   std::string source;
   std::string builder_source;  // of the kernels that build lists and the order of work
 };
 
-/// simplify, choose_cuda_plan, lower_pattern, emit_cuda
+/// simplify, choose_cuda_plan, lower_pattern, bound_segments, emit_cuda
 const std::vector<Pass<CudaCompilation>>& cuda_compile_passes();
 
 /// Verifies the workload and runs the passes. Needs no GPU. Throws InvalidInput.
 CudaCompilation prepare_cuda(const Workload& workload, const CudaTarget& target,
-                             const std::optional<CudaPlan>& plan = {}, const PassObserver& observer = {});
+                             const std::optional<CudaPlan>& plan = {}, const PassObserver& observer = {},
+                             bool sorted_segments = true);
 
 /// Everything that the machine code depends on beside NVRTC; numbers of the pattern are arguments and not part of it.
 std::string structure_key(const CudaCompilation& compilation);

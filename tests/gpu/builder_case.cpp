@@ -9,6 +9,7 @@
 
 #include "codegen/cuda/emit_builder.h"
 #include "codegen/cuda/kernel_files.h"
+#include "codegen/cuda/segment_bounds.h"
 #include "codegen/cuda/table_use.h"
 #include "compiler/bind.h"
 #include "compiler/passes/choose_plan.h"
@@ -26,36 +27,47 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// Counts pairs as the kernel's tiles do: what a tile without a mask holds counts once.
+/// Walks rows as kernels do and counts pairs as their tiles do: what a tile without a mask holds counts once.
 constexpr const char* kReader = R"(
-extern "C" __global__ void read_lists(const __grid_constant__ harrier::ListParams params, int* counts, int keys) {
+namespace harrier {
+template <int kIndex>
+__device__ bool in_intervals(const Position& at, int query, int key) {
+  const Interval keys = Mask::template interval<kIndex>(at, query), queries = Mask::template queries<kIndex>(at);
+  const bool inside = keys.begin <= key && key < keys.end && queries.begin <= query && query < queries.end;
+  if constexpr (kIndex + 1 < Mask::kIntervals) return inside || in_intervals<kIndex + 1>(at, query, key);
+  return inside;
+}
+
+__device__ int times_in_mask(const Position& at, int query, int key, int count) {
+  int times = Mask::kCounted ? count : 1;
+  if constexpr (Mask::kKind == MaskKind::kPredicate) times = Mask::visible(at, query, key, count);
+  if constexpr (Mask::kKind == MaskKind::kIntervals) times = in_intervals<0>(at, query, key);
+  return Mask::kCounted ? times : times != 0;
+}
+}  // namespace harrier
+
+extern "C" __global__ void read_rows(const __grid_constant__ harrier::OrderParams params, int* counts, int keys) {
   using namespace harrier;
   constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
-  const RowPlace where = row_at<Config>(params.sequences, params.rows_per_batch, params.batches, blockIdx.x);
-  const RowWork row =
-      describe_row<Config>(params.sequences, {where.query_tile, static_cast<int>(blockIdx.y), where.batch, 0, 0, -1});
-  const Position at = position_of(params.arguments, row);
-  const int list = blockIdx.x + blockIdx.y * params.rows_per_head;
+  const int place = blockIdx.x, head = blockIdx.y;
+  const RowPlace where = row_at<Config>(params.sequences, params.rows_per_batch, params.batches, place);
+  const RowWork row = describe_row<Config>(params.sequences, {where.query_tile, head, where.batch, 0, 0, -1});
   const int query_end = smaller(row.query_begin + Config::kTileQ, row.query_valid);
-  for (int i = params.row_begin[list]; i < params.row_end[list]; ++i) {
-    const uint32 entry = static_cast<uint32>(params.entries[i]);
-    if ((entry & kNoBox) == kNoBox) continue;
-    const bool partial = (i - params.row_begin[list]) / kBoxes < params.partial_tiles[list];
-    const int count = (1 + static_cast<int>(entry >> 24)) & 0xff;
+  if (row.query_begin >= query_end) return;
+  const Position at = position_of(params.arguments, row);
+  KeySource<Config, Mask> source(at, params.lists, where.query_tile, row.query_begin, query_end, threadIdx.x);
+  const TileCounts tiles = source.count();
+  if (tiles.partial + tiles.full > 0) source.start(0);
+  for (int i = 0; i < (tiles.partial + tiles.full) * kBoxes; ++i) {
+    const uint32 entry = static_cast<uint32>(source.next());
+    if (threadIdx.x != 0 || (entry & kNoBox) == kNoBox) continue;
+    const bool partial = i / kBoxes < tiles.partial;
     for (int query = row.query_begin; query < query_end; ++query) {
       for (int j = 0; j < Config::kBoxRows; ++j) {
         const int key = static_cast<int>(entry & kNoBox) * Config::kBoxRows + j;
-        int times = 1;
-        if (partial) {
-          if (key >= walked_keys<Mask>(at)) continue;
-          if constexpr (Mask::kKind == MaskKind::kPredicate) {
-            times = Mask::visible(at, query, key, count);
-          } else if constexpr (Mask::kCounted) {
-            times = count;
-          }
-          if (!Mask::kCounted) times = times != 0;
-        }
-        counts[(list * Config::kTileQ + query - row.query_begin) * keys + key] += times;
+        if (partial && key >= walked_keys<Mask>(at)) continue;
+        const int times = partial ? times_in_mask(at, query, key, (1 + static_cast<int>(entry >> 24)) & 0xff) : 1;
+        counts[((head * params.rows_per_head + place) * Config::kTileQ + query - row.query_begin) * keys + key] += times;
       }
     }
   }
@@ -240,10 +252,10 @@ class Builder {
   explicit Builder(const BuilderCase& test)
       : test_(test),
         lowered_(lower_pattern(test.pattern, test.shape)),
-        prepared_(cuda_pattern(lowered_, test.plan)),
         bound_(harrier::bind(test.pattern, test.shape, lowered_, test.geometry, test.bindings)) {
-    const bool lists = key_source_of(prepared_) == CudaKeySource::kLists;
-    source_ = emit_cuda_builder(lowered_, test.shape, test.plan) + (lists ? kReader : "");
+    if (test.sorted_documents) lowered_ = bound_segments(lowered_);
+    prepared_ = cuda_pattern(lowered_, test.plan);
+    source_ = emit_cuda_builder(lowered_, test.shape, test.plan) + kReader;
   }
 
   BuiltRows run() {
@@ -251,6 +263,7 @@ class Builder {
     const cuda::LoadedModule module(gpu().device, compile(source_));
     set_sequences();
     set_arguments();
+    fill_segment_bounds(module);
     BuiltRows built;
     built.lists = key_source_of(prepared_) == CudaKeySource::kLists;
     built.row_queries = row_queries(test_.plan);
@@ -260,6 +273,8 @@ class Builder {
     if (looks_tables_up(lowered_, test_.plan)) expand_tables(module, counted);
     places_ = static_cast<int>(list_rows(shape(), test_.plan));
     rows_per_batch_ = test_.packed ? kPackedRows : places_ / std::max(batches(), 1);
+    built.rows_per_head = places_;
+    built.rows_per_batch = rows_per_batch_;
     if (built.lists) build_lists(module, counted, built);
     build_order(module, built);
     return built;
@@ -309,6 +324,29 @@ class Builder {
     }
   }
 
+  /// The arrays that bound_segments has added.
+  void fill_segment_bounds(const cuda::LoadedModule& module) {
+    for (size_t i = bound_.arrays.size(); i < lowered_.arrays.size(); i += 2) {
+      const std::string& name = lowered_.arrays[i].name;
+      const std::string ids = name.substr(0, name.size() - std::string(kSegmentBegin).size());
+      const int64_t tokens = test_.geometry.key_tokens;
+      SegmentParams params{};
+      params.sequences = sequences_;
+      params.segments =
+          static_cast<const int*>(memory_.add(bound_.segments.at(ids), tokens * static_cast<int64_t>(sizeof(int32_t))));
+      params.begin = memory_.make<int>(tokens, 0xcd);
+      params.end = memory_.make<int>(tokens, 0xcd);
+      params.falls = memory_.make<int>(1, 0);
+      params.key_tokens = static_cast<int>(tokens);
+      params.batches = batches();
+      arguments_.arrays[i] = {params.begin, {1, 0, 0, 0}};
+      arguments_.arrays[i + 1] = {params.end, {1, 0, 0, 0}};
+      if (tokens == 0) continue;
+      launch(module, kCudaSegmentsName, {(tokens + kThreads - 1) / kThreads}, kThreads, 0, params);
+      if (fetch(params.falls, 1)[0] != 0) throw std::runtime_error("segment ids fall");
+    }
+  }
+
   BlockTable table(size_t slot, const std::vector<bool>& counted) {
     if (test_.raw_tables && bound_.tables.size() == 1) {
       if (const auto raw = raw_table(test_.pattern.mask, test_.bindings, memory_)) return *raw;
@@ -333,7 +371,7 @@ class Builder {
         launch(module, kCudaExpandName, {lists.row_blocks, int64_t{heads()} * batches()}, kThreads,
                expand_shared_bytes(), params);
       }
-      arguments_.arrays[bound_.arrays.size() + slot] = {
+      arguments_.arrays[lowered_.arrays.size() + slot] = {
           params.counts, {params.batch_stride, params.head_stride, params.row_stride, 1}};
       arguments_.integers[bound_.int_parameters.size() + slot] = params.table.block;
     }
@@ -356,8 +394,6 @@ class Builder {
     params.rows_per_head = places_;
     params.rows_per_batch = rows_per_batch_;
     params.state = state_;
-    built.rows_per_head = places_;
-    built.rows_per_batch = rows_per_batch_;
     lists_ = {params.row_begin, params.row_end, params.partial_tiles, params.entries, places_, rows_per_batch_};
     if (rows == 0) return;
     const Grid grid = {places_, heads()};
@@ -368,10 +404,13 @@ class Builder {
     for (size_t row = 0; row < begins.size(); ++row) {
       built.rows.push_back({begins[row], partial[row], {entries.begin() + begins[row], entries.begin() + ends[row]}});
     }
+  }
+
+  void read_rows(const cuda::LoadedModule& module, const OrderParams& params, BuiltRows& built) {
     built.keys = static_cast<int>(shape().most_keys) + test_.plan.tile_k;
-    const int64_t pairs = rows * built.row_queries * built.keys;
+    const int64_t pairs = int64_t{places_} * heads() * built.row_queries * built.keys;
     int* counts = memory_.make<int>(pairs, 0);
-    launch(module, "read_lists", grid, 1, 0, params, counts, built.keys);
+    launch(module, "read_rows", {places_, heads()}, 32, 0, params, counts, built.keys);
     built.counts = fetch(counts, pairs);
   }
 
@@ -399,6 +438,7 @@ class Builder {
     params.split_rows = memory_.make<SplitRow>(test_.split_capacity / 2, 0xcd);
     params.state = state_;
     if (rows == 0) return;
+    if (test_.reads_rows) read_rows(module, params, built);
     launch(module, kCudaMeasureName, {(places_ + 7) / 8, built.measured_heads}, kThreads, 0, params);
     launch(module, kCudaCutName, {(places_ + 255) / 256, built.measured_heads}, kThreads, 0, params);
     launch(module, kCudaOrderName, {(places_ + 7) / 8, built.measured_heads}, kThreads, 0, params);

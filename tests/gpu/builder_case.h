@@ -22,7 +22,9 @@ struct BuilderCase {
   Bindings bindings;
   bool packed = true;
   bool raw_tables = false;  // hand tables over as they were bound, not as binding prepared them; lists lie anywhere
-  int entry_capacity = -1;  // of the lists; -1 = enough
+  bool sorted_documents = false;  // ids do not fall: documents are intervals
+  bool reads_rows = true;         // fill BuiltRows::counts
+  int entry_capacity = -1;        // of the lists; -1 = enough
   int split_tiles = 0x7fffffff;
   int split_capacity = 0;
   int heads_per_group = 1;
@@ -38,10 +40,10 @@ struct ListedRow {
 struct BuiltRows {
   bool lists = false;
   std::vector<ListedRow> rows;  // [heads with lists of their own][places]
-  int rows_per_head = 0;        // 0 where heads share their lists
+  int rows_per_head = 0;
   int rows_per_batch = 0;
   int row_queries = 0;
-  std::vector<int> counts;  // [row][query of the row][key]: how often the kernel would count the key
+  std::vector<int> counts;  // [head][place][query of the row][key]: how often kernels would count the key
   int keys = 0;             // of a row of `counts`
   bool overflow = false;
 

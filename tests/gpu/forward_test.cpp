@@ -204,6 +204,25 @@ TEST(GpuForward, MatchesTheOracleOnRandomPatterns) {
   }
 }
 
+TEST(GpuForward, WalksSortedDocumentsAsIntervals) {
+  const std::vector<int64_t> lengths = {300, 0, 70};
+  std::vector<int32_t> segments;
+  for (const int64_t length : lengths) {
+    for (int64_t i = 0; i < length; ++i)
+      segments.push_back(static_cast<int32_t>(i < 40 ? 0 : i < 41 ? 3 : i / 130 + 4));
+  }
+  const Bindings arrays = {
+      {"segment", {.data = segments.data(), .type = ElementType::kInt32, .shape = {std::ssize(segments)}}}};
+  uint64_t turn = 0;
+  for (const Mask& mask :
+       {documents("segment"), documents("segment") & causal(), documents("segment") & window(9, 90)}) {
+    AttentionCase test{workload_of(mask, shape_of(2, 1, 64)), packed_geometry(lengths, lengths), LayoutKind::kPacked,
+                       81};
+    test.arrays = arrays;
+    expect_in_turn(test, turn++);
+  }
+}
+
 TEST(GpuForward, JoinsThePartsOfSplitRows) {
   // One global query among windows: its row has all the keys.
   uint64_t turn = 0;

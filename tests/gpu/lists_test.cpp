@@ -7,6 +7,7 @@
 
 #include "builder_case.h"
 #include "support/oracle.h"
+#include "support/random_draws.h"
 
 namespace harrier {
 namespace {
@@ -79,34 +80,46 @@ void expect_row(const BuilderCase& test, const BuiltRows& built, const ListedRow
   EXPECT_EQ(built.overflow, false);
 }
 
-void expect_lists(const BuilderCase& test, const BuiltRows& built) {
+/// Calls `expect(place, expected)` for every row of queries.
+template <typename Expect>
+void for_each_row(const BuilderCase& test, const BuiltRows& built, Expect&& expect) {
   const bool additive = std::holds_alternative<PaddingAdditive>(test.pattern.padding);
-  std::vector<bool> named(built.rows.size());
   for (int64_t batch = 0; batch < std::ssize(test.geometry.sequences); ++batch) {
-    const Sequence& sequence = test.geometry.sequences[batch];
-    const int64_t key_end = additive ? sequence.key_length : sequence.key_valid;
+    const Sequence& sequence = test.geometry.sequences[static_cast<size_t>(batch)];
     for (int64_t head = 0; head < test.shape.heads; ++head) {
       const auto multiplicities =
           oracle::multiplicities(test.pattern.mask, batch, head, test.geometry, test.bindings, test.shape.heads);
       for (int64_t begin = 0; begin < sequence.query_length; begin += built.row_queries) {
-        const int64_t place = place_of(built, batch, head, begin / built.row_queries, sequence);
-        ASSERT_LT(place, std::ssize(built.rows));
-        named[static_cast<size_t>(place)] = true;
         SCOPED_TRACE(fmt::format("sequence {}, head {}, queries from {}", batch, head, begin));
-        const Expected expected{multiplicities, sequence, begin,
-                                std::min(begin + built.row_queries, sequence.query_valid), key_end};
-        expect_row(test, built, built.rows[static_cast<size_t>(place)], expected);
-        for (int64_t q = begin; q < expected.query_end; ++q) {
-          for (int64_t k = 0; k < built.keys; ++k) {
-            const int64_t wanted = k < key_end ? expected.at(q, k) : 0;
-            const int64_t got =
-                built.counts[static_cast<size_t>((place * built.row_queries + q - begin) * built.keys + k)];
-            ASSERT_EQ(got, wanted) << "query " << q << " key " << k;
-          }
-        }
+        const int64_t place = place_of(built, batch, head, begin / built.row_queries, sequence);
+        ASSERT_LT(place, built.places * test.shape.heads);
+        expect(place,
+               Expected{multiplicities, sequence, begin, std::min(begin + built.row_queries, sequence.query_valid),
+                        additive ? sequence.key_length : sequence.key_valid});
       }
     }
   }
+}
+
+/// Whatever tells kernels which keys a row sees: it comes to what the mask says, pair by pair.
+void expect_pairs(const BuilderCase& test, const BuiltRows& built) {
+  for_each_row(test, built, [&](int64_t place, const Expected& expected) {
+    for (int64_t q = expected.query_begin; q < expected.query_end; ++q) {
+      for (int64_t k = 0; k < built.keys; ++k) {
+        const int64_t wanted = k < expected.key_end ? expected.at(q, k) : 0;
+        const int64_t row = place * built.row_queries + q - expected.query_begin;
+        ASSERT_EQ(built.counts[static_cast<size_t>(row * built.keys + k)], wanted) << "query " << q << " key " << k;
+      }
+    }
+  });
+}
+
+void expect_lists(const BuilderCase& test, const BuiltRows& built) {
+  std::vector<bool> named(built.rows.size());
+  for_each_row(test, built, [&](int64_t place, const Expected& expected) {
+    named[static_cast<size_t>(place)] = true;
+    expect_row(test, built, built.rows[static_cast<size_t>(place)], expected);
+  });
   for (size_t row = 0; row < named.size(); ++row) {
     if (named[row]) continue;
     EXPECT_TRUE(built.rows[row].entries.empty()) << "place " << row << " belongs to no query tile";
@@ -139,6 +152,7 @@ TEST_P(CudaLists, SayWhatTheMaskSays) {
     const BuiltRows built = test::build_rows(test);
     ASSERT_TRUE(built.lists);
     expect_lists(test, built);
+    expect_pairs(test, built);
     for (const ListedRow& row : built.rows) listed += static_cast<int>(row.entries.size());
     if (HasFailure()) break;
   }
@@ -164,19 +178,48 @@ INSTANTIATE_TEST_SUITE_P(
                     Example{"where", where((var::q() + var::k()) % constant(int64_t{97}) < constant(int64_t{3}))}),
     [](const auto& instance) { return instance.param.name; });
 
-TEST(CudaListsOfRandomMasks, SayWhatTheMaskSays) {
-  int lists = 0;
-  for (uint64_t seed = 1; lists < 12; ++seed) {
+TEST(CudaRowsOfRandomMasks, SeeWhatTheMaskSays) {
+  int lists = 0, closed_forms = 0;
+  for (uint64_t seed = 1; lists < 10 || closed_forms < 3; ++seed) {
     std::mt19937_64 random(seed);
     const bool same_lengths = seed % 2 == 0;
     const Mask mask = random_mask(random, {.max_depth = 2, .bigbird = same_lengths, .block_sizes = {3, 16, 64, 128}});
     RandomArrays owned;
     const BuilderCase test = test::random_builder_case(random, mask, same_lengths, owned);
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, test::describe(test)));
-    if (!test::wants_lists(test)) continue;
-    ++lists;
-    expect_lists(test, test::build_rows(test));
+    int& cases = test::wants_lists(test) ? lists : closed_forms;
+    if (++cases > 10) continue;
+    const BuiltRows built = test::build_rows(test);
+    if (built.lists) expect_lists(test, built);
+    expect_pairs(test, built);
     if (HasFailure()) break;
+  }
+}
+
+TEST(CudaRowsOfSortedDocuments, SeeTheirDocumentWithoutLists) {
+  for (const Mask& mask : {documents("s"), documents("s") & causal(), (documents("s") & causal()) | sink(2)}) {
+    for (uint64_t seed = 1; seed <= 20; ++seed) {
+      std::mt19937_64 random(seed);
+      RandomArrays owned;
+      BuilderCase test = test::random_builder_case(random, mask, false, owned);
+      test.shape.head_dim = test.shape.value_dim = 64;
+      test.plan = default_sm90_plan(test.shape, 0, 8192);
+      test.sorted_documents = true;
+      std::vector<int32_t> ids;
+      for (const Sequence& sequence : test.geometry.sequences) {
+        int32_t id = static_cast<int32_t>(draw(random, -3, 3));
+        for (int64_t k = 0; k < sequence.key_length; ++k) {
+          if (chance(random, 0.02)) id += static_cast<int32_t>(draw(random, 1, 3));
+          ids.push_back(id);
+        }
+      }
+      test.bindings = {{"s", {.data = ids.data(), .type = ElementType::kInt32, .shape = {std::ssize(ids)}}}};
+      SCOPED_TRACE(fmt::format("seed {}: {}", seed, test::describe(test)));
+      const BuiltRows built = test::build_rows(test);
+      ASSERT_FALSE(built.lists);
+      expect_pairs(test, built);
+      if (HasFailure()) return;
+    }
   }
 }
 
@@ -201,7 +244,9 @@ TEST(CudaListsOfMoreBoxesThanAChunk, SayWhatTheMaskSays) {
     test.bindings = owned.bindings;
     SCOPED_TRACE(test::describe(test));
     ASSERT_EQ(test.plan.box_rows, 8);
-    expect_lists(test, test::build_rows(test));
+    const BuiltRows built = test::build_rows(test);
+    expect_lists(test, built);
+    expect_pairs(test, built);
   }
 }
 

@@ -203,7 +203,8 @@ AttentionErrors run_case(const AttentionCase& test, const RunAttention& run) {
   const Pattern& pattern = test.workload.pattern;
   const Geometry& geometry = test.geometry;
   std::mt19937_64 random(test.seed);
-  const RandomArrays arrays = random_arrays(random, pattern, shape, geometry);
+  RandomArrays arrays = random_arrays(random, pattern, shape, geometry);
+  if (!test.arrays.empty()) arrays.bindings = test.arrays;
   const std::vector<double> q =
       random_values(random, geometry.query_tokens * shape.heads * shape.head_dim, shape.dtype);
   const std::vector<double> k =

@@ -27,6 +27,7 @@ struct AttentionCase {
   Geometry geometry;
   LayoutKind layout = LayoutKind::kPacked;
   uint64_t seed = 0;
+  Bindings arrays = {};  // instead of random ones, where the pattern names arrays
 };
 
 /// Largest errors of O and LSE, relative to max(1, |expected|); infinity where an element was not written or the poison
