@@ -28,7 +28,11 @@ std::string bound_text(const LinearBound& bound, const std::vector<ArraySlot>& a
     const std::string emitted = emit_cuda_expression(term, arrays);  // Int(x): a leaf
     add(sign, emitted.substr(4, emitted.size() - 5));
   }
-  for (const auto& [sign, term] : bound.rising) add(sign, emit_cuda_expression(term, arrays) + ".value");
+  for (const auto& [sign, term] : bound.rising) {
+    const auto slot = std::ranges::find(arrays, std::get<Load>(term.node).array, &ArraySlot::name);
+    HARRIER_CHECK(slot != arrays.end(), "every loaded array has a slot");
+    add(sign, fmt::format("load_at_query(at, {}, query)", slot - arrays.begin()));
+  }
   if (bound.constant != 0 || text.empty())
     add(bound.constant < 0 ? -1 : 1, fmt::format("{}", std::abs(bound.constant)));
   return text;
@@ -48,11 +52,6 @@ std::string extreme(const std::vector<LinearBound>& bounds, const char* function
 std::string interval_function(const char* head, const KeyIntervals& keys, bool queries,
                               const std::vector<ArraySlot>& arrays) {
   std::string text = fmt::format("  template <int kIndex>\n  static __device__ __forceinline__ Interval {} {{\n", head);
-  const bool reads_arrays = std::ranges::any_of(keys.intervals, [](const KeyInterval& interval) {
-    const auto rises = [](const LinearBound& bound) { return !bound.rising.empty(); };
-    return std::ranges::any_of(interval.key_lower, rises) || std::ranges::any_of(interval.key_upper, rises);
-  });
-  if (reads_arrays && !queries) text += "    const Int q = query, k = 0;\n";
   for (size_t i = 0; i < keys.intervals.size(); ++i) {
     const KeyInterval& interval = keys.intervals[i];
     const std::string begin = queries ? extreme(interval.query_lower, "larger", "-kFarAway", arrays)

@@ -9,9 +9,9 @@
 
 namespace harrier {
 
-/// A sum of +1 / -1 times query, of +1 / -1 times expressions that are the same for a whole row or, in `rising`, do not
-/// fall as the query grows, and a constant. Lengths and parameters are kept below 2^30 at launch, so the sum does not
-/// wrap.
+/// A sum of +1 / -1 times query, of +1 / -1 times expressions that are the same for a whole row, of +1 / -1 times
+/// segment bounds (`rising`: they do not fall as the query grows), and a constant. Lengths and parameters are kept
+/// below 2^30 at launch, so the sum does not wrap.
 struct LinearBound {
   int query = 0;
   std::vector<std::pair<int, Expression>> terms;

@@ -8,6 +8,7 @@
 #include "builder_case.h"
 #include "support/oracle.h"
 #include "support/random_draws.h"
+#include "test_gpu.h"
 
 namespace harrier {
 namespace {
@@ -138,7 +139,7 @@ class CudaLists : public testing::TestWithParam<Example> {};
 
 TEST_P(CudaLists, SayWhatTheMaskSays) {
   int listed = 0;
-  for (uint64_t seed = 1; seed <= 30; ++seed) {
+  for (uint64_t seed = 1; seed <= (test::is_thorough() ? 60 : 12); ++seed) {
     std::mt19937_64 random(seed);
     RandomArrays owned;
     BuilderCase test = test::random_builder_case(random, GetParam().mask, GetParam().same_lengths, owned);
@@ -180,7 +181,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(CudaRowsOfRandomMasks, SeeWhatTheMaskSays) {
   int lists = 0, closed_forms = 0;
-  for (uint64_t seed = 1; lists < 10 || closed_forms < 3; ++seed) {
+  const int wanted = test::is_thorough() ? 60 : 8;
+  for (uint64_t seed = 1; lists < wanted || closed_forms < wanted / 2; ++seed) {
     std::mt19937_64 random(seed);
     const bool same_lengths = seed % 2 == 0;
     const Mask mask = random_mask(random, {.max_depth = 2, .bigbird = same_lengths, .block_sizes = {3, 16, 64, 128}});
@@ -188,7 +190,7 @@ TEST(CudaRowsOfRandomMasks, SeeWhatTheMaskSays) {
     const BuilderCase test = test::random_builder_case(random, mask, same_lengths, owned);
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, test::describe(test)));
     int& cases = test::wants_lists(test) ? lists : closed_forms;
-    if (++cases > 10) continue;
+    if (++cases > wanted) continue;
     const BuiltRows built = test::build_rows(test);
     if (built.lists) expect_lists(test, built);
     expect_pairs(test, built);
@@ -198,7 +200,7 @@ TEST(CudaRowsOfRandomMasks, SeeWhatTheMaskSays) {
 
 TEST(CudaRowsOfSortedDocuments, SeeTheirDocumentWithoutLists) {
   for (const Mask& mask : {documents("s"), documents("s") & causal(), (documents("s") & causal()) | sink(2)}) {
-    for (uint64_t seed = 1; seed <= 20; ++seed) {
+    for (uint64_t seed = 1; seed <= 12; ++seed) {
       std::mt19937_64 random(seed);
       RandomArrays owned;
       BuilderCase test = test::random_builder_case(random, mask, false, owned);

@@ -66,6 +66,12 @@ __device__ __forceinline__ Element load(const Position& at, int slot, Int i = 0,
       i.value * array.strides[0] + j.value * array.strides[1] + k.value * array.strides[2] + l.value * array.strides[3];
   return static_cast<const Element*>(array.data)[place];
 }
+/// The element of an array [key tokens] that belongs to the query's own position; for queries outside of the keys, to
+/// the nearest one.
+__device__ __forceinline__ int load_at_query(const Position& at, int slot, int query) {
+  const int position = larger(smaller(at.aligned(query), at.key_length - 1), 0);
+  return at.key_length > 0 ? static_cast<const int*>(at.arguments.arrays[slot].data)[at.key_token + position] : 0;
+}
 __device__ __forceinline__ Int load_int32(const Position& at, int slot, Int i = 0, Int j = 0, Int k = 0, Int l = 0) {
   return load<int>(at, slot, i, j, k, l);
 }
