@@ -1,8 +1,10 @@
 // Every pattern on the GPU against the double-precision oracle, through the same calls that users make.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
+#include "masks.h"
 #include "support/random_pattern.h"
 #include "test_gpu.h"
 
@@ -16,38 +18,6 @@ using test::workload_of;
 
 const std::vector<int64_t> kAwkwardLengths = {0, 1, 63, 64, 65, 127, 200};
 
-struct NamedMask {
-  const char* name;
-  Mask mask;
-};
-
-std::vector<NamedMask> masks() {
-  return {{"all", all()},
-          {"none", none()},
-          {"causal", causal()},
-          {"window", window(70, 33)},
-          {"open_window", window(0, kUnbounded)},
-          {"dilated", dilated(90, 90, 3)},
-          {"sink", sink(5)},
-          {"global_first", global_tokens(3)},
-          {"global_tokens", global_tokens("tokens")},
-          {"global_columns", global_tokens("tokens", GlobalSide::kKeys)},
-          {"documents", documents("segment")},
-          {"blocks16", blocks(16, "table")},
-          {"blocks64_counted", blocks(64, "table", true)},
-          {"blocks128", blocks(128, "table")},
-          {"lists32_counted", block_lists(32, "offsets", "indices", true)},
-          {"bigbird16_zero", bigbird(16, 2, BigBirdZero{})},
-          {"bigbird64_table", bigbird(64, 2, BigBirdTable{"random"})},
-          {"bits", bits("mask")},
-          {"window_and_sink", (window(64, 0) & causal()) | sink(4)},
-          {"causal_documents", documents("segment") & causal()},
-          {"not_window", ~window(10, 10)},
-          {"blocks_and_causal", (blocks(32, "table") & causal()) | global_tokens(2)},
-          {"bigbird_and_causal", bigbird(64, 3, BigBirdTable{"random"}) & causal()},
-          {"two_tables", blocks(32, "table") & blocks(64, "other")}};
-}
-
 struct MaskCase {
   std::string name;
   Mask mask;
@@ -57,7 +27,7 @@ struct MaskCase {
 
 std::vector<MaskCase> mask_cases() {
   std::vector<MaskCase> cases;
-  for (const NamedMask& named : masks()) {
+  for (const test::NamedMask& named : test::masks()) {
     const bool even = cases.size() % 4 == 0;
     cases.push_back({std::string(named.name) + "_own", named.mask, Kernels::kOwn, !even});
     cases.push_back({std::string(named.name) + "_portable", named.mask, Kernels::kPortable, even});
@@ -97,16 +67,18 @@ TEST(GpuForward, AlignsQueriesToTheEndOfLongerKeys) {
   }
 }
 
-TEST(GpuForward, WorksForEveryHeadDim) {
+class GpuHeadDims : public testing::TestWithParam<int64_t> {};
+
+TEST_P(GpuHeadDims, MatchTheOracle) {
+  const int64_t dim = GetParam();
   const std::vector<int64_t> some = {16, 80, 128, 192, 256};
-  std::vector<int64_t> dims;
-  for (int64_t dim = 8; dim <= 256; dim += 8) dims.push_back(dim);
-  for (const int64_t dim : test::is_thorough() ? dims : some) {
-    expect_in_turn({workload_of(causal(), shape_of(1, 1, dim)), packed_geometry({150}, {150}), LayoutKind::kPacked,
-                    static_cast<uint64_t>(dim)},
-                   static_cast<uint64_t>(dim / 16));
-  }
+  if (!test::is_thorough() && std::ranges::find(some, dim) == some.end()) GTEST_SKIP() << "others cover it here";
+  expect_in_turn({workload_of(causal(), shape_of(1, 1, dim)), packed_geometry({150}, {150}), LayoutKind::kPacked,
+                  static_cast<uint64_t>(dim)},
+                 static_cast<uint64_t>(dim / 16));
 }
+
+INSTANTIATE_TEST_SUITE_P(MultiplesOf8, GpuHeadDims, testing::Range<int64_t>(8, 257, 8));
 
 TEST(GpuForward, AllowsTheValueHeadDimToDiffer) {
   uint64_t seed = 70;
@@ -140,69 +112,76 @@ TEST(GpuForward, ReadsAndWritesBothDtypesInEveryLayout) {
   }
 }
 
-TEST(GpuForward, TreatsPaddingAsThePatternSays) {
-  uint64_t turn = 0;
-  for (const Padding& padding : std::vector<Padding>{PaddingExcluded{}, PaddingAdditive{-1.5}}) {
-    for (const Mask& mask : {all(), window(9, 60), bigbird(64, 2, BigBirdTable{"random"}), blocks(32, "table", true)}) {
-      for (const Softmax& softmax : std::vector<Softmax>{SoftmaxStandard{}, SoftmaxPrunedAsZero{}}) {
-        Workload workload = workload_of(mask, shape_of(2, 2, 64));
-        workload.pattern.padding = padding;
-        workload.pattern.softmax = softmax;
-        ++turn;
-        if (!test::is_thorough() && turn % 3 == 0) continue;
-        expect_in_turn({workload, padded_geometry(192, {192, 70, 1, 0}), LayoutKind::kBatchHeadLength, 31}, turn);
-      }
-    }
-  }
+/// Cases by number, so that they run side by side.
+class GpuPadding : public testing::TestWithParam<int> {};
+
+TEST_P(GpuPadding, IsTreatedAsThePatternSays) {
+  if (!test::is_thorough() && GetParam() % 3 == 0) GTEST_SKIP() << "others cover it here";
+  const std::vector<Padding> paddings = {PaddingExcluded{}, PaddingAdditive{-1.5}};
+  const std::vector<Softmax> softmaxes = {SoftmaxStandard{}, SoftmaxPrunedAsZero{}};
+  const std::vector<Mask> masks = {all(), window(9, 60), bigbird(64, 2, BigBirdTable{"random"}),
+                                   blocks(32, "table", true)};
+  const auto number = static_cast<size_t>(GetParam());
+  Workload workload = workload_of(masks[number / 4], shape_of(2, 2, 64));
+  workload.pattern.padding = paddings[number % 2];
+  workload.pattern.softmax = softmaxes[number / 2 % 2];
+  expect_in_turn({workload, padded_geometry(192, {192, 70, 1, 0}), LayoutKind::kBatchHeadLength, 31}, number / 3);
 }
 
-TEST(GpuForward, AppliesEachScoreStepAndSoftmaxMode) {
+INSTANTIATE_TEST_SUITE_P(All, GpuPadding, testing::Range(0, 16));
+
+std::vector<Score> scores() {
   using namespace var;
-  std::vector<Score> scores(6);
-  scores[0].scale = -0.2;
-  scores[1].softcap = 1.5;
-  scores[2].alibi = "slopes";
-  scores[3].bias = "bias";
-  scores[4].expression = s() * constant(0.5) + load("per_head", {h()}, true);
-  scores[5] = {.scale = 0.25,
-               .softcap = 3.0,
-               .alibi = "slopes",
-               .bias = "bias",
-               .expression = select(s() > constant(0.0) && q() >= k(), s(), unary(UnaryKind::kTanh, s()))};
-  uint64_t seed = 61;
-  for (const Score& score : scores) {
-    for (const Softmax& softmax :
-         std::vector<Softmax>{SoftmaxStandard{}, SoftmaxPrunedAsZero{}, SoftmaxSinkLogit{"sinks"}}) {
-      ++seed;
-      if (!test::is_thorough() && seed % 3 != 0) continue;
-      Workload workload = workload_of(window(100, 10), shape_of(3, 1, 64));
-      workload.pattern.score = score;
-      workload.pattern.softmax = softmax;
-      expect_in_turn({workload, packed_geometry({180, 17}, {180, 17}), LayoutKind::kPacked, seed}, seed / 3);
-    }
-  }
+  std::vector<Score> made(6);
+  made[0].scale = -0.2;
+  made[1].softcap = 1.5;
+  made[2].alibi = "slopes";
+  made[3].bias = "bias";
+  made[4].expression = s() * constant(0.5) + load("per_head", {h()}, true);
+  made[5] = {.scale = 0.25,
+             .softcap = 3.0,
+             .alibi = "slopes",
+             .bias = "bias",
+             .expression = select(s() > constant(0.0) && q() >= k(), s(), unary(UnaryKind::kTanh, s()))};
+  return made;
 }
 
-TEST(GpuForward, MatchesTheOracleOnRandomPatterns) {
-  const uint64_t first_seed = std::random_device{}();
-  const uint64_t cases = test::is_thorough() ? 24 : 8;
-  for (uint64_t seed = first_seed; seed < first_seed + cases; ++seed) {
-    std::mt19937_64 random(seed);
-    const bool same_lengths = seed % 2 == 0;
-    MaskChoices choices;
-    choices.bigbird = same_lengths;
-    choices.block_sizes = {8, 16, 24, 64, 128};
-    Workload workload = workload_of(random_mask(random, choices), shape_of(2, 1, 32));
-    if (seed % 5 == 0) workload.pattern.softmax = SoftmaxPrunedAsZero{};
-    if (seed % 7 == 0) workload.pattern.padding = PaddingAdditive{-2.0};
-    const Geometry geometry = random_geometry(random, 3, 300, same_lengths);
-    bool packed = true;
-    for (const Sequence& sequence : geometry.sequences) {
-      packed = packed && sequence.query_valid == sequence.query_length && sequence.key_valid == sequence.key_length;
-    }
-    expect_in_turn({workload, geometry, packed ? LayoutKind::kPacked : LayoutKind::kBatchHeadLength, seed}, seed);
-  }
+class GpuScores : public testing::TestWithParam<int> {};
+
+TEST_P(GpuScores, AreAppliedInEachSoftmaxMode) {
+  if (!test::is_thorough() && GetParam() % 3 != 0) GTEST_SKIP() << "others cover it here";
+  const std::vector<Softmax> softmaxes = {SoftmaxStandard{}, SoftmaxPrunedAsZero{}, SoftmaxSinkLogit{"sinks"}};
+  const auto number = static_cast<size_t>(GetParam());
+  Workload workload = workload_of(window(100, 10), shape_of(3, 1, 64));
+  workload.pattern.score = scores()[number / 3];
+  workload.pattern.softmax = softmaxes[(number + number / 3) % 3];
+  expect_in_turn({workload, packed_geometry({180, 17}, {180, 17}), LayoutKind::kPacked, 61 + number}, number / 3);
 }
+
+INSTANTIATE_TEST_SUITE_P(All, GpuScores, testing::Range(0, 18));
+
+class GpuRandomPatterns : public testing::TestWithParam<int> {};
+
+TEST_P(GpuRandomPatterns, MatchTheOracle) {
+  if (!test::is_thorough() && GetParam() % 3 != 0) GTEST_SKIP() << "a third of them here";
+  const uint64_t seed = std::random_device{}() + static_cast<uint64_t>(GetParam());
+  std::mt19937_64 random(seed);
+  const bool same_lengths = seed % 2 == 0;
+  MaskChoices choices;
+  choices.bigbird = same_lengths;
+  choices.block_sizes = {8, 16, 24, 64, 128};
+  Workload workload = workload_of(random_mask(random, choices), shape_of(2, 1, 32));
+  if (seed % 5 == 0) workload.pattern.softmax = SoftmaxPrunedAsZero{};
+  if (seed % 7 == 0) workload.pattern.padding = PaddingAdditive{-2.0};
+  const Geometry geometry = random_geometry(random, 3, 300, same_lengths);
+  bool packed = true;
+  for (const Sequence& sequence : geometry.sequences) {
+    packed = packed && sequence.query_valid == sequence.query_length && sequence.key_valid == sequence.key_length;
+  }
+  expect_in_turn({workload, geometry, packed ? LayoutKind::kPacked : LayoutKind::kBatchHeadLength, seed}, seed / 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GpuRandomPatterns, testing::Range(0, 24));
 
 TEST(GpuForward, WalksSortedDocumentsAsIntervals) {
   const std::vector<int64_t> lengths = {300, 0, 70};
