@@ -58,6 +58,14 @@ std::vector<Stub> stubs() {
        }(),
        shape(128, 128), 128},
       {"everything_d80", test::everything_at_once(), shape(80, 80), 16},
+      {"counted_causal_d64",
+       [] {
+         LoweredPattern lowered = test::counted_table();
+         lowered.visible = select(test::causal(), Expression{TileCount{0}}, constant(int64_t{0}));
+         lowered.int_values = {0};
+         return lowered;
+       }(),
+       shape(64, 64), 64},
       {"bigbird_padded_d64",
        [] {
          LoweredPattern lowered = test::counted_table();

@@ -1,0 +1,55 @@
+// Made by Harrier for sm_80. Pattern:
+//   visible select(k - (q + (kv_len - q_len)) <= int[0], table[0], 0)
+//   score s * float[0]
+//   softmax standard
+//   counted true
+//   table_slots 1
+//   arrays none
+// Shape: heads 16  kv_heads 4  head_dim 64  value_dim 64  dtype bf16  direction forward
+// Plan: 64x64 in boxes of 64, 4 warps, 3 CTAs a multiprocessor
+#include "codegen/cuda/kernels/combine.cuh"
+#include "codegen/cuda/kernels/forward_sm80.cuh"
+#include "codegen/cuda/kernels/language.cuh"
+
+namespace harrier {
+
+struct Mask : NoMask {
+  static constexpr bool kCounted = true;
+  static constexpr MaskKind kKind = MaskKind::kPredicate;
+
+  static __device__ __forceinline__ int visible(const Position& at, int query, int key, int count) {
+    const Int q = query, k = key;
+    return (((k - (q + (Int(at.key_length) - Int(at.query_length)))) <= Int(at.arguments.integers[0])) ? Int(count) : Int(0)).value;
+  }
+};
+
+using Score = ScaledScore;
+using Sink = NoSink;
+
+struct Config {
+  static constexpr int kHeadDim = 64;  // columns of Q and K, padded with zeros
+  static constexpr int kValueDim = 64;
+  static constexpr int kTileQ = 64;  // queries of a row
+  static constexpr int kTileK = 64;  // keys of a tile
+  static constexpr int kBoxRows = 64;  // keys that are copied together
+  static constexpr int kWarpRows = 16;  // queries of a warp
+  static constexpr bool kBFloat16 = true;
+  static constexpr KeySourceKind kKeySource = KeySourceKind::kLists;
+};
+
+static_assert(SharedLayoutSm80<Config>::kBytes == 41088, "the plan and the kernel disagree on shared memory");
+static_assert(forward_threads_sm80<Config>() == 128, "the plan and the kernel disagree on threads");
+
+}  // namespace harrier
+
+extern "C" __global__ void __launch_bounds__(128, 3) harrier_forward(
+    const __grid_constant__ harrier::ForwardParams params) {
+  extern __shared__ __align__(1024) unsigned char memory[];
+  harrier::forward_sm80<harrier::Config, harrier::Mask, harrier::Score, harrier::Sink>(params, memory);
+}
+
+extern "C" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) harrier_combine(
+    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows,
+    const int* split_count) {
+  harrier::combine<harrier::Config, harrier::Mask, harrier::Sink>(params, split_rows, split_count);
+}
