@@ -122,7 +122,7 @@ bool names_head(const LoweredPattern& lowered) { return lowered.visible && menti
 int64_t builder_shared_bytes(const LoweredPattern& lowered, const CudaPlan& plan) {
   const bool table = lowered.table_slots > 0 && !looks_tables_up(lowered, plan);
   const int64_t row_blocks = table ? plan.row_blocks : 1;
-  return row_blocks * (kChunkBoxes + 4) + 4 * kChunkBoxes + 2 * 4 * kChunkGroups + 4;
+  return row_blocks * (kChunkBoxes + 4) + 4 * kChunkBoxes + 8 * kChunkGroups + 4;
 }
 
 int64_t expand_shared_bytes() { return kExpandBytes; }

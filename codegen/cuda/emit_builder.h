@@ -50,8 +50,8 @@ inline constexpr const char* kCudaOrderName = "harrier_order_rows";
 inline constexpr const char* kCudaExpandName = "harrier_expand_table";
 inline constexpr const char* kCudaSegmentsName = "harrier_segment_bounds";
 
-/// The same for sm_80 and sm_90a, and the same text for the same arguments. Takes what emit_cuda_stub takes, and throws
-/// what it throws. Patterns without lists get the order's entries alone.
+/// The same for sm_80 and sm_90a, and the same text for the same arguments. Takes what emit_cuda_stub takes without an
+/// error. Patterns without lists get the order's entries alone.
 std::string emit_cuda_builder(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan);
 
 /// Whether heads may see different keys: the mask names the head, other than to index arrays. Tables and arrays with a

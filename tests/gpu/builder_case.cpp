@@ -273,7 +273,6 @@ class Builder {
     if (looks_tables_up(lowered_, test_.plan)) expand_tables(module, counted);
     places_ = static_cast<int>(list_rows(shape(), test_.plan));
     rows_per_batch_ = test_.packed ? kPackedRows : places_ / std::max(batches(), 1);
-    built.rows_per_head = places_;
     built.rows_per_batch = rows_per_batch_;
     if (built.lists) build_lists(module, counted, built);
     build_order(module, built);
@@ -378,7 +377,13 @@ class Builder {
   }
 
   void build_lists(const cuda::LoadedModule& module, const std::vector<bool>& counted, BuiltRows& built) {
-    const int64_t rows = int64_t{places_} * heads();
+    BuilderShape own = shape();
+    own.lists_per_batch = !test_.shares_lists;
+    const auto places = static_cast<int>(list_rows(own, test_.plan));
+    const int list_heads = test_.shares_lists ? 1 : heads();
+    const int64_t rows = int64_t{places} * list_heads;
+    built.list_rows_per_head = test_.shares_lists ? 0 : places;
+    built.list_rows_per_batch = test_.shares_lists ? 0 : rows_per_batch_;
     const int64_t row_entries = dense_row_entries(shape(), test_.plan);
     ListParams params{};
     params.arguments = arguments_;
@@ -391,13 +396,13 @@ class Builder {
     params.entries = memory_.make<int>(params.entry_capacity, 0xcd);
     params.entries_per_row = test_.raw_tables ? 0 : static_cast<int>(row_entries);
     params.batches = batches();
-    params.rows_per_head = places_;
-    params.rows_per_batch = rows_per_batch_;
+    params.rows_per_head = built.list_rows_per_head;
+    params.rows_per_batch = built.list_rows_per_batch;
     params.state = state_;
-    lists_ = {params.row_begin, params.row_end, params.partial_tiles, params.entries, places_, rows_per_batch_};
+    lists_ = {params.row_begin, params.row_end,           params.partial_tiles,
+              params.entries,   built.list_rows_per_head, built.list_rows_per_batch};
     if (rows == 0) return;
-    const Grid grid = {places_, heads()};
-    launch(module, kCudaListsName, grid, kThreads, builder_shared_bytes(lowered_, test_.plan), params);
+    launch(module, kCudaListsName, {places, list_heads}, kThreads, builder_shared_bytes(lowered_, test_.plan), params);
     built.overflow = fetch(state_, 1)[0].overflow != 0;
     const auto begins = fetch(params.row_begin, rows), ends = fetch(params.row_end, rows);
     const auto partial = fetch(params.partial_tiles, rows), entries = fetch(params.entries, params.entry_capacity);
@@ -416,7 +421,7 @@ class Builder {
 
   void build_order(const cuda::LoadedModule& module, BuiltRows& built) {
     built.places = places_;
-    built.measured_heads = built.lists ? heads() : 1;
+    built.measured_heads = built.lists && !test_.shares_lists ? heads() : 1;
     const int64_t rows = int64_t{places_} * built.measured_heads;
     OrderParams params{};
     params.arguments = arguments_;

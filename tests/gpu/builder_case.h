@@ -21,7 +21,8 @@ struct BuilderCase {
   CudaPlan plan;
   Bindings bindings;
   bool packed = true;
-  bool raw_tables = false;  // hand tables over as they were bound, not as binding prepared them; lists lie anywhere
+  bool raw_tables = false;    // hand tables over as they were bound, not as binding prepared them; lists lie anywhere
+  bool shares_lists = false;  // one list for all heads and sequences, which are padded and equal
   bool sorted_documents = false;  // ids do not fall: documents are intervals
   bool reads_rows = true;         // fill BuiltRows::counts
   int entry_capacity = -1;        // of the lists; -1 = enough
@@ -39,9 +40,9 @@ struct ListedRow {
 
 struct BuiltRows {
   bool lists = false;
-  std::vector<ListedRow> rows;  // [heads with lists of their own][places]
-  int rows_per_head = 0;
-  int rows_per_batch = 0;
+  std::vector<ListedRow> rows;  // [heads with lists of their own][places of lists]
+  int list_rows_per_head = 0;
+  int list_rows_per_batch = 0;
   int row_queries = 0;
   std::vector<int> counts;  // [head][place][query of the row][key]: how often kernels would count the key
   int keys = 0;             // of a row of `counts`
@@ -49,6 +50,7 @@ struct BuiltRows {
 
   std::vector<RowMeasure> measures;  // [measured heads][places]
   int places = 0;
+  int rows_per_batch = 0;
   int measured_heads = 0;
   std::vector<WorkItem> order;
   std::vector<SplitRow> split_rows;

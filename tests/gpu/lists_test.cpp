@@ -6,6 +6,7 @@
 #include <random>
 
 #include "builder_case.h"
+#include "support/attention_case.h"
 #include "support/oracle.h"
 #include "support/random_draws.h"
 #include "test_gpu.h"
@@ -15,10 +16,19 @@ namespace {
 
 using test::BuilderCase, test::BuiltRows, test::ListedRow;
 
-int64_t place_of(const BuiltRows& built, int64_t batch, int64_t head, int64_t tile, const Sequence& sequence) {
-  return first_row(built.rows_per_batch, static_cast<int>(batch), static_cast<int>(sequence.query_token),
-                   built.row_queries) +
-         tile + head * built.rows_per_head;
+/// Places of a row: among lists, and among all rows.
+struct Places {
+  int64_t list;
+  int64_t row;
+};
+
+Places places_of(const BuiltRows& built, int64_t batch, int64_t head, int64_t tile, const Sequence& sequence) {
+  const auto first = [&](int rows_per_batch) {
+    return first_row(rows_per_batch, static_cast<int>(batch), static_cast<int>(sequence.query_token),
+                     built.row_queries);
+  };
+  return {first(built.list_rows_per_batch) + tile + head * built.list_rows_per_head,
+          first(built.rows_per_batch) + tile + head * built.places};
 }
 
 /// What the oracle says of one row.
@@ -81,7 +91,7 @@ void expect_row(const BuilderCase& test, const BuiltRows& built, const ListedRow
   EXPECT_EQ(built.overflow, false);
 }
 
-/// Calls `expect(place, expected)` for every row of queries.
+/// Calls `expect(places, expected)` for every row of queries.
 template <typename Expect>
 void for_each_row(const BuilderCase& test, const BuiltRows& built, Expect&& expect) {
   const bool additive = std::holds_alternative<PaddingAdditive>(test.pattern.padding);
@@ -92,9 +102,9 @@ void for_each_row(const BuilderCase& test, const BuiltRows& built, Expect&& expe
           oracle::multiplicities(test.pattern.mask, batch, head, test.geometry, test.bindings, test.shape.heads);
       for (int64_t begin = 0; begin < sequence.query_length; begin += built.row_queries) {
         SCOPED_TRACE(fmt::format("sequence {}, head {}, queries from {}", batch, head, begin));
-        const int64_t place = place_of(built, batch, head, begin / built.row_queries, sequence);
-        ASSERT_LT(place, built.places * test.shape.heads);
-        expect(place,
+        const Places places = places_of(built, batch, head, begin / built.row_queries, sequence);
+        ASSERT_LT(places.row, built.places * test.shape.heads);
+        expect(places,
                Expected{multiplicities, sequence, begin, std::min(begin + built.row_queries, sequence.query_valid),
                         additive ? sequence.key_length : sequence.key_valid});
       }
@@ -104,11 +114,11 @@ void for_each_row(const BuilderCase& test, const BuiltRows& built, Expect&& expe
 
 /// Whatever tells kernels which keys a row sees: it comes to what the mask says, pair by pair.
 void expect_pairs(const BuilderCase& test, const BuiltRows& built) {
-  for_each_row(test, built, [&](int64_t place, const Expected& expected) {
+  for_each_row(test, built, [&](const Places& places, const Expected& expected) {
     for (int64_t q = expected.query_begin; q < expected.query_end; ++q) {
       for (int64_t k = 0; k < built.keys; ++k) {
         const int64_t wanted = k < expected.key_end ? expected.at(q, k) : 0;
-        const int64_t row = place * built.row_queries + q - expected.query_begin;
+        const int64_t row = places.row * built.row_queries + q - expected.query_begin;
         ASSERT_EQ(built.counts[static_cast<size_t>(row * built.keys + k)], wanted) << "query " << q << " key " << k;
       }
     }
@@ -117,9 +127,11 @@ void expect_pairs(const BuilderCase& test, const BuiltRows& built) {
 
 void expect_lists(const BuilderCase& test, const BuiltRows& built) {
   std::vector<bool> named(built.rows.size());
-  for_each_row(test, built, [&](int64_t place, const Expected& expected) {
-    named[static_cast<size_t>(place)] = true;
-    expect_row(test, built, built.rows[static_cast<size_t>(place)], expected);
+  for_each_row(test, built, [&](const Places& places, const Expected& expected) {
+    const auto place = static_cast<size_t>(places.list);
+    ASSERT_LT(place, built.rows.size());
+    named[place] = true;
+    expect_row(test, built, built.rows[place], expected);
   });
   for (size_t row = 0; row < named.size(); ++row) {
     if (named[row]) continue;
@@ -222,6 +234,29 @@ TEST(CudaRowsOfSortedDocuments, SeeTheirDocumentWithoutLists) {
       expect_pairs(test, built);
       if (HasFailure()) return;
     }
+  }
+}
+
+TEST(CudaListsThatHeadsAndSequencesShare, SayWhatTheMaskSays) {
+  for (const Mask& mask : {blocks(64, "t"), blocks(16, "t") & window(100, 0)}) {
+    std::mt19937_64 random(5);
+    RandomArrays owned;
+    BuilderCase test = test::random_builder_case(random, mask, true, owned);
+    test.pattern.padding = PaddingExcluded{};
+    test.shape.heads = 3;
+    test.geometry = padded_geometry(200, {200, 200, 200});
+    test.packed = false;
+    test.shares_lists = true;
+    test.split_capacity = 0;
+    std::vector<uint8_t> table(13 * 13);
+    for (uint8_t& named : table) named = chance(random, 0.4);
+    test.bindings = {{"t", {.data = table.data(), .type = ElementType::kUInt8, .shape = {13, 13}}}};
+    SCOPED_TRACE(test::describe(test));
+    const BuiltRows built = test::build_rows(test);
+    EXPECT_EQ(built.rows.size(), 4u);
+    expect_lists(test, built);
+    expect_pairs(test, built);
+    EXPECT_EQ(built.order.size(), 36u);
   }
 }
 

@@ -52,6 +52,25 @@ TEST(CudaPlan, BoxesArePartsOfBlocksAndTilesUnlessTablesAreLookedUp) {
   EXPECT_EQ(looked_up.box_rows, looked_up.tile_k);
 }
 
+TEST(CudaPlan, RowsHoldABlockOrWholeBlocksOrLookTablesUp) {
+  for (const int64_t dim : {64, 128, 256}) {
+    for (int64_t block_rows = 1; block_rows <= 400; ++block_rows) {
+      for (const CudaPlan& plan : {default_sm90_plan(shape(dim, dim), block_rows, 4096),
+                                   default_sm80_plan(shape(dim, dim), block_rows, 4096)}) {
+        SCOPED_TRACE(testing::Message() << print(plan) << " for blocks of " << block_rows);
+        const int64_t queries = 64 * plan.consumers;
+        const bool fits = block_rows % 64 == 0 || block_rows == 8 || block_rows == 16 || block_rows == 32;
+        EXPECT_TRUE(!fits || plan.row_blocks > 0);
+        EXPECT_TRUE(plan.row_blocks != 1 || block_rows % queries == 0);
+        EXPECT_TRUE(plan.row_blocks <= 1 || block_rows * plan.row_blocks == queries);
+        EXPECT_EQ(message(plan, shape(dim, dim)), "no error");
+      }
+    }
+  }
+  EXPECT_THAT(message({.row_blocks = 9}, shape(64, 64)), testing::HasSubstr("9 blocks of queries in a row of 128"));
+  EXPECT_THAT(message({.row_blocks = 3}, shape(64, 64)), testing::HasSubstr("take up to 8 that divide it"));
+}
+
 TEST(CudaPlan, SaysWhatItIs) {
   EXPECT_EQ(print(CudaPlan{}),
             "128x128 in boxes of 128, 2 consumers, 2+2 stages, ping-pong, 232/40 registers, 1 CTA a multiprocessor");
