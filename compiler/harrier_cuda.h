@@ -113,6 +113,7 @@ class CudaKernel {
   const CudaCompilation& compilation() const;
   const cuda::CudaBinary& binary() const;
   const std::vector<PassTime>& compile_times() const;  // passes, then "nvrtc", "load"
+  const std::vector<std::string>& notes() const;       // why the plan is not the default, and what slows it down
 
  private:
   friend CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const struct CudaCompileOptions& options);

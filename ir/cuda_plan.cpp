@@ -202,4 +202,24 @@ CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t keys_
   return plan;
 }
 
+std::optional<CudaPlan> roomier_plan(const CudaPlan& plan) {
+  constexpr int64_t kMostConsumerRegisters = 240;
+  CudaPlan roomier = plan;
+  if (plan.ctas_per_sm > 1) {
+    --roomier.ctas_per_sm;
+  } else if (plan.family == CudaFamily::kSm90 && plan.consumers > 1 && plan.row_blocks == 1) {
+    roomier.consumers = 1;
+    roomier.ping_pong = false;
+  } else {
+    return std::nullopt;
+  }
+  if (plan.family == CudaFamily::kSm90) {
+    const int64_t groups = roomier.consumers + 1;
+    const int64_t pool = launch_registers(128 * groups * roomier.ctas_per_sm) * groups;
+    const int64_t each = (pool - roomier.producer_registers) / roomier.consumers / 8 * 8;
+    roomier.consumer_registers = static_cast<int>(std::min(each, kMostConsumerRegisters));
+  }
+  return roomier;
+}
+
 }  // namespace harrier

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "ir/workload.h"
@@ -61,5 +62,9 @@ CudaPlan default_sm90_plan(const Shape& shape, int64_t block_rows, int64_t keys_
 
 /// The same for sm_80 and what comes after it, chosen by what fits and compiles without spills.
 CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query);
+
+/// The nearest plan that leaves each thread more registers: fewer CTAs a multiprocessor, then fewer queries a row.
+/// Nothing when there is none.
+std::optional<CudaPlan> roomier_plan(const CudaPlan& plan);
 
 }  // namespace harrier

@@ -21,10 +21,11 @@ Runnable compile_on_cpu(const RunOptions& options, const Workload& workload, con
 }
 
 Runnable compile_on_gpu(const Gpu& gpu, const RunOptions& options, const Workload& workload,
-                        const PassObserver& observer) {
+                        const PassObserver& observer, std::vector<std::string>& notes) {
   const CudaKernel kernel =
       compile_cuda(workload, gpu, {.plan = {}, .use_cache = !options.no_cache, .stop = {}, .observer = observer});
   const CudaCompilation& compilation = kernel.compilation();
+  notes.insert(notes.end(), kernel.notes().begin(), kernel.notes().end());
   return {.backend = fmt::format("cuda ({}, {})", gpu.device->facts().name, compilation.target.architecture),
           .workload = compilation.workload,
           .plan = print(compilation.plan),
@@ -51,12 +52,12 @@ std::optional<Gpu> find_gpu(std::vector<std::string>& notes) {
 
 Runnable compile_for(const RunOptions& options, const Workload& workload, const PassObserver& observer,
                      std::vector<std::string>& notes) {
-  if (options.backend == "cuda") return compile_on_gpu(open_gpu(), options, workload, observer);
+  if (options.backend == "cuda") return compile_on_gpu(open_gpu(), options, workload, observer, notes);
   if (options.backend == "cpu") return compile_on_cpu(options, workload, observer);
   const std::optional<Gpu> gpu = find_gpu(notes);
   if (!gpu) return compile_on_cpu(options, workload, observer);
   try {
-    return compile_on_gpu(*gpu, options, workload, observer);
+    return compile_on_gpu(*gpu, options, workload, observer, notes);
   } catch (const InvalidInput& error) {
     // What no CUDA kernel does; if the workload itself is at fault, the CPU says so too.
     notes.push_back(fmt::format("the cpu runs this, for the GPU cannot: {}", error.what()));

@@ -20,6 +20,7 @@ struct CudaCode {
   CudaCompilation compilation;
   cuda::CudaBinary binary;
   std::vector<PassTime> compile_times;
+  std::vector<std::string> notes;
   std::unique_ptr<cuda::LoadedModule> module;
   cuda::Function forward = nullptr;
   cuda::Function combine = nullptr;

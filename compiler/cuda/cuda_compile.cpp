@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <chrono>
 #include <future>
 
@@ -12,19 +14,12 @@
 namespace harrier {
 namespace {
 
-/// A plan that spills, or whose products the compiler serialised, is slower than it looks: never run unseen.
-void check_binary(const cuda::CudaBinary& binary, const CudaCompilation& compilation) {
+/// What slows a kernel down and is no error: registers that spill, products that the compiler serialised.
+std::string complaint_of(const cuda::CudaBinary& binary) {
   for (const cuda::EntryUse& entry : binary.entries) {
-    if (entry.spill_bytes == 0) continue;
-    throw ToolchainError(entry.name + " spills " + std::to_string(entry.spill_bytes) + " bytes under the plan \"" +
-                             print(compilation.plan) + "\": choose a smaller tile",
-                         binary.log);
+    if (entry.spill_bytes > 0) return fmt::format("{} spills {} bytes", entry.name, entry.spill_bytes);
   }
-  if (!binary.notes.empty()) {
-    throw ToolchainError(
-        "the compiler serialised products under the plan \"" + print(compilation.plan) + "\": choose a smaller tile",
-        binary.log);
-  }
+  return binary.notes.empty() ? std::string() : "the compiler serialised products: " + binary.notes.front();
 }
 
 double microseconds_since(std::chrono::steady_clock::time_point start) {
@@ -79,9 +74,18 @@ std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu
   code->compilation = prepare_cuda(workload, target, options.plan, observer, sorted_segments);
   const auto compile_start = std::chrono::steady_clock::now();
   CudaBinaries binaries = compile_source(gpu.nvrtc, code->compilation, options.use_cache, options.stop);
+  // The pattern may need more registers than the default plan leaves: then a roomier one.
+  for (std::string complaint = complaint_of(binaries.kernel); !complaint.empty() && !options.plan;) {
+    const std::optional<CudaPlan> roomier = roomier_plan(code->compilation.plan);
+    code->notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint, print(code->compilation.plan),
+                                      roomier ? ": a roomier one was taken" : ""));
+    if (!roomier) break;
+    code->compilation = prepare_cuda(workload, target, roomier, {}, sorted_segments);
+    binaries = compile_source(gpu.nvrtc, code->compilation, options.use_cache, options.stop);
+    complaint = complaint_of(binaries.kernel);
+  }
   code->binary = std::move(binaries.kernel);
   code->compile_times.push_back({"nvrtc", microseconds_since(compile_start)});
-  check_binary(code->binary, code->compilation);
 
   const auto start = std::chrono::steady_clock::now();
   const CudaPlan& plan = code->compilation.plan;
@@ -124,6 +128,7 @@ CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaComp
 
 const CudaCompilation& CudaKernel::compilation() const { return code_->compilation; }
 const cuda::CudaBinary& CudaKernel::binary() const { return code_->binary; }
+const std::vector<std::string>& CudaKernel::notes() const { return code_->notes; }
 const std::vector<PassTime>& CudaKernel::compile_times() const { return code_->compile_times; }
 
 }  // namespace harrier

@@ -108,6 +108,7 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   const NamedTensor v{"v", tensors.v, shape.kv_heads, shape.value_dim, key_tokens};
   const NamedTensor out{"out", tensors.out, shape.heads, shape.value_dim, query_tokens};
   for (const NamedTensor* named : {&q, &k, &v, &out}) check_tensor(code, *named);
+  const cuda::CurrentContext current(*code.gpu.device);
   if (tensors.lse.data != 0) cuda::check_device_pointer(*code.gpu.device, tensors.lse.data, "lse");
 
   auto state = std::make_shared<CudaLaunch::State>();
@@ -121,12 +122,9 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   state->workspace = cuda::DeviceMemory(
       code.gpu.device, kCounterBytes + (output_floats + 2 * part_rows) * static_cast<int64_t>(sizeof(float)));
   const cuda::DevicePointer workspace = state->workspace.pointer();
-  {
-    const cuda::CurrentContext current(*code.gpu.device);
-    const cuda::Driver& driver = code.gpu.device->driver();
-    cuda::check(driver, driver.fill_bytes(workspace, 0, kCounterBytes, nullptr), "clearing the counter");
-    cuda::check(driver, driver.stream_synchronize(nullptr), "clearing the counter");
-  }
+  const cuda::Driver& driver = code.gpu.device->driver();
+  cuda::check(driver, driver.fill_bytes(workspace, 0, kCounterBytes, nullptr), "clearing the counter");
+  cuda::check(driver, driver.stream_synchronize(nullptr), "clearing the counter");
 
   ForwardParams& params = state->params;
   if (plan.family == CudaFamily::kSm90 && query_tokens > 0 && key_tokens > 0) {

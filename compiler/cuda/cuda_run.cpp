@@ -92,11 +92,7 @@ DeviceTensor upload(const cuda::DeviceHandle& device, const TensorView& tensor, 
   rows.visit(result.row_bytes, [&](const char* row, int64_t place) {
     std::memcpy(dense.data() + place, row, static_cast<size_t>(rows.row_bytes));
   });
-  if (dense.empty()) return result;
-  const cuda::CurrentContext current(*device);
-  const cuda::Driver& driver = device->driver();
-  cuda::check(driver, driver.copy_to_device(result.memory.pointer(), dense.data(), dense.size()),
-              "copying a tensor to the GPU");
+  cuda::copy_to_device(*device, result.memory.pointer(), dense);
   return result;
 }
 

@@ -40,11 +40,19 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
 
 DeviceMemory copy_to_device(const DeviceHandle& device, std::span<const std::byte> bytes) {
   DeviceMemory memory(device, static_cast<int64_t>(bytes.size()));
-  if (bytes.empty()) return memory;
-  const CurrentContext current(*device);
-  check(device->driver(), device->driver().copy_to_device(memory.pointer(), bytes.data(), bytes.size()),
-        fmt::format("copying {} bytes to the GPU", bytes.size()));
+  copy_to_device(*device, memory.pointer(), bytes);
   return memory;
+}
+
+void copy_to_device(const OpenDevice& device, DevicePointer to, std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;
+  const CurrentContext current(device);
+  const Driver& driver = device.driver();
+  const std::string what = fmt::format("copying {} bytes to the GPU", bytes.size());
+  check(driver, driver.copy_to_device(to, bytes.data(), bytes.size()), what);
+  // From pageable memory the driver returns once it has staged the bytes; streams that do not wait for the default
+  // stream could then read what was there before.
+  check(driver, driver.stream_synchronize(nullptr), what);
 }
 
 void copy_to_host(const OpenDevice& device, std::span<std::byte> to, DevicePointer from) {

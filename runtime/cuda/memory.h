@@ -26,8 +26,9 @@ class DeviceMemory {
   int64_t bytes_ = 0;
 };
 
-/// Copies; both return once the bytes are there. Throw DeviceError.
+/// Copies; all return once the bytes are there, whatever stream reads them next. Throw DeviceError.
 DeviceMemory copy_to_device(const DeviceHandle& device, std::span<const std::byte> bytes);
+void copy_to_device(const OpenDevice& device, DevicePointer to, std::span<const std::byte> bytes);
 void copy_to_host(const OpenDevice& device, std::span<std::byte> to, DevicePointer from);
 
 /// Throws InvalidInput unless `pointer` is memory of this device: "`what` is host memory ..." .
