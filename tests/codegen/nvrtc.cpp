@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <array>
+#include <cstdlib>
 #include <sstream>
 #include <vector>
 
@@ -25,9 +26,14 @@ void find(void* library, const char* name, Function& function) {
 }
 
 std::optional<Nvrtc> open_nvrtc() {
-  constexpr std::array kNames = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so",
-                                 "/usr/local/cuda/lib/libnvrtc.so"};
-  for (const char* name : kNames) {
+  const char* wanted = std::getenv("HARRIER_NVRTC");
+  const std::array names = {wanted != nullptr ? wanted : "libnvrtc.so.13",
+                            "libnvrtc.so.13",
+                            "libnvrtc.so.12",
+                            "libnvrtc.so",
+                            "/usr/local/cuda/lib64/libnvrtc.so",
+                            "/usr/local/cuda/lib/libnvrtc.so"};
+  for (const char* name : names) {
     void* library = dlopen(name, RTLD_NOW);
     if (library == nullptr) continue;
     Nvrtc nvrtc;

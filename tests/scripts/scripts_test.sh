@@ -49,4 +49,42 @@ printf '#!/bin/sh\nprintf "ii "\n' >"$work/bin/dpkg-query"
 expect "setup says when nothing is missing" 0 'everything that .test. needs is installed' bare debian_12 test
 expect "setup on this machine knows what it would do" 0 '^setup: ' scripts/setup test --dry-run
 
+# NVRTC: a machine without one, where Python's installer is only pretended.
+printf '#!/bin/sh\nexit 1\n' >"$work/bin/ldconfig"
+cat >"$work/bin/python3" <<'PRETEND'
+#!/bin/sh
+test "$1 $2" = "-m venv" || exit 9
+folder="$3/lib/python3.11/site-packages/nvidia/cu13/lib"
+mkdir -p "$3/bin" "$folder"
+printf '#!/bin/sh\necho "pip $*"\ntouch "%s/libnvrtc.so.13"\n' "$folder" >"$3/bin/pip"
+chmod +x "$3/bin/pip"
+PRETEND
+chmod +x "$work/bin/ldconfig" "$work/bin/python3"
+mkdir "$work/local"
+without_nvrtc() {
+  env -u HARRIER_NVRTC -u CUDA_HOME "HARRIER_OS_RELEASE=$work/debian_12" "HARRIER_USR_LOCAL=$work/local" \
+    "HARRIER_TOOLS=$work/tools" "PATH=$work/bin:$PATH" "$@"
+}
+expect "a dry run names NVRTC's package" 0 'NVRTC is missing; nvidia-cuda-nvrtc>=13\.0,<14 from PyPI will be installed' \
+  without_nvrtc scripts/setup nvrtc --dry-run
+expect "test brings NVRTC too" 0 'NVRTC is missing; nvidia-cuda-nvrtc' without_nvrtc scripts/setup test --dry-run
+expect "demo does not" 1 '' grep -q NVRTC <(without_nvrtc scripts/setup demo --dry-run)
+expect "a dry run brings no NVRTC" 1 '' test -e "$work/tools"
+library="$work/tools/nvrtc/lib/python3.11/site-packages/nvidia/cu13/lib/libnvrtc.so.13"
+expect "setup installs NVRTC and prints what to export" 0 "^  export HARRIER_NVRTC=$library\$" without_nvrtc scripts/setup nvrtc
+printf '#!/bin/sh\nexit 9\n' >"$work/bin/python3"
+expect "setup installs it once" 0 "^  export HARRIER_NVRTC=$library\$" without_nvrtc scripts/setup nvrtc
+expect "setup says why there is no NVRTC" 1 'could not be installed: it needs python3-venv and PyPI' \
+  without_nvrtc env "HARRIER_TOOLS=$work/empty" scripts/setup nvrtc
+mkdir -p "$work/local/cuda-12.8/lib64"
+touch "$work/local/cuda-12.8/lib64/libnvrtc.so.12"
+expect "a toolkit beside is named" 0 "^  export HARRIER_NVRTC=$work/local/cuda-12.8/lib64/libnvrtc.so.12\$" \
+  without_nvrtc env "HARRIER_TOOLS=$work/empty" scripts/setup nvrtc
+ln -s cuda-12.8 "$work/local/cuda"
+expect "the toolkit's is enough" 0 "NVRTC is here, $work/local/cuda/lib64/libnvrtc.so.12\$" without_nvrtc scripts/setup nvrtc
+printf '#!/bin/sh\necho "\tlibnvrtc.so.13 (libc6,x86-64) => /opt/lib/libnvrtc.so.13"\n' >"$work/bin/ldconfig"
+expect "the loader's is enough" 0 'NVRTC is here, /opt/lib/libnvrtc.so.13$' without_nvrtc scripts/setup nvrtc
+expect "one that is named is enough" 0 "NVRTC is what HARRIER_NVRTC names, $library\$" \
+  without_nvrtc env "HARRIER_NVRTC=$library" scripts/setup nvrtc
+
 [[ $failures -eq 0 ]] || { echo "$failures failed" && exit 1; }
