@@ -2,8 +2,11 @@
 // and its peers take turns in one run.
 //
 //   {"do": "add", "name": N, "text": "attention ...", "batch": B, "length": L, "arrays": {"table": {"file": F, "type":
-//    "int32", "shape": [..]}}}           or "lengths": [..] for a packed batch
+//    "int32", "shape": [..]}}}           or "lengths": [..] for a packed batch; "architecture": "sm_90" for the
+//    kernels of sm_80's family
 //   {"do": "prepare"}                    compiles all that was added on every core, draws tensors, binds
+//   {"do": "tune"}                       tries the plan space and schedules of all; "time" with "tuned": true takes the
+//   best
 //   {"do": "time", "name": N}            median of launches with a cold L2, in milliseconds
 //   {"do": "sample", "name": N, "head": H, "batch": B, "queries": [..], "folder": F}   writes what a check needs
 //   {"do": "launch", "name": N}          host microseconds of one enqueue
@@ -21,6 +24,7 @@
 #include <random>
 #include <thread>
 
+#include "compiler/cuda/plan_space.h"
 #include "compiler/harrier_cuda.h"
 #include "runtime/cuda/memory.h"
 #include "runtime/cuda/stream.h"
@@ -43,6 +47,7 @@ struct Case {
   Workload workload;
   Geometry geometry;
   bool packed = false;
+  std::string architecture;  // instead of the GPU's own
   std::map<std::string, std::vector<std::byte>> array_bytes;
   Bindings bindings;
   std::optional<CudaSchedule> schedule;
@@ -50,6 +55,7 @@ struct Case {
   DeviceTensor q, k, v, out;
   CudaBinding bound;
   std::optional<CudaLaunch> launch;
+  std::optional<CudaLaunch> tuned;
   double bind_us = 0;
   std::string error;
 };
@@ -146,6 +152,7 @@ Case make_case(const Json& command) {
                              .shape = array.at("shape").get<std::vector<int64_t>>()};
     }
   }
+  made.architecture = command.value("architecture", "");
   if (command.contains("heads_per_group")) {
     made.schedule = CudaSchedule{.heads_per_group = command.at("heads_per_group"),
                                  .split_tiles = command.value("split_tiles", 16),
@@ -178,6 +185,7 @@ class Bench {
   Json answer(const Json& command) {
     const std::string what = command.at("do");
     if (what == "prepare") return prepare();
+    if (what == "tune") return tune();
     const std::string name = command.at("name");
     if (what == "add") {
       cases_[name] = make_case(command);
@@ -185,7 +193,10 @@ class Bench {
     }
     Case& made = cases_.at(name);
     if (!made.error.empty()) return {{"name", name}, {"error", made.error}};
-    if (what == "time") return {{"name", name}, {"ms", time(*made.launch)}};
+    if (what == "time") {
+      const bool tuned = command.value("tuned", false) && made.tuned;
+      return {{"name", name}, {"ms", time(tuned ? *made.tuned : *made.launch)}};
+    }
     if (what == "launch") return {{"name", name}, {"us", host_us(*made.launch)}};
     if (what == "cold") return cold(name, made);
     if (what == "sample") return sample(command, made);
@@ -209,7 +220,9 @@ class Bench {
       for (size_t i = next++; i < todo.size(); i = next++) {
         Case& made = todo[i]->second;
         try {
-          made.kernel = compile_cuda(made.workload, gpu_);
+          CudaCompileOptions options;
+          options.architecture = made.architecture;
+          made.kernel = compile_cuda(made.workload, gpu_, options);
         } catch (const Error& error) {
           made.error = error.what();
         }
@@ -245,20 +258,139 @@ class Bench {
     return answer;
   }
 
+  /// One way to run a case.
+  struct Candidate {
+    CudaPlan plan;
+    std::optional<CudaKernel> kernel;
+    std::optional<CudaLaunch> launch;
+    double ms = 0;
+  };
+
+  CudaLaunch launch_of(const Case& made, const CudaKernel& kernel, const std::optional<CudaSchedule>& schedule) const {
+    const CudaBinding bound = kernel.bind(made.bindings, made.geometry, {.packed = made.packed, .schedule = schedule});
+    return kernel.prepare({made.q.tensor, made.k.tensor, made.v.tensor, made.out.tensor, {}}, bound);
+  }
+
+  /// Plans first, under the default schedule; then schedules, for the two best plans. A short look at each, and the
+  /// best few against the default again, in turns.
+  Json tune() {
+    std::vector<std::pair<Case*, std::vector<Candidate>>> all;
+    for (auto& [name, made] : cases_) {
+      if (!made.error.empty() || !made.architecture.empty()) continue;
+      std::vector<Candidate> candidates;
+      for (const CudaPlan& plan : plan_space(made.workload, made.kernel->compilation().plan.family)) {
+        candidates.push_back({.plan = plan, .kernel = {}, .launch = {}});
+      }
+      all.emplace_back(&made, std::move(candidates));
+    }
+    compile_all(all);
+    Json answer = Json::array();
+    for (auto& [made, candidates] : all) answer.push_back(tune_case(*made, candidates));
+    return answer;
+  }
+
+  void compile_all(std::vector<std::pair<Case*, std::vector<Candidate>>>& all) const {
+    std::vector<std::pair<const Case*, Candidate*>> todo;
+    for (auto& [made, candidates] : all) {
+      for (Candidate& candidate : candidates) todo.emplace_back(made, &candidate);
+    }
+    std::atomic<size_t> next{0};
+    std::vector<std::jthread> pool;
+    for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i) {
+      pool.emplace_back([&] {
+        for (size_t place = next++; place < todo.size(); place = next++)
+          compile_one(*todo[place].first, *todo[place].second);
+      });
+    }
+  }
+
+  /// Leaves out what spills, what the compiler serialised, and plans that this pattern cannot have.
+  void compile_one(const Case& made, Candidate& candidate) const {
+    try {
+      const CudaKernel kernel = compile_cuda(made.workload, gpu_, {.plan = candidate.plan});
+      const auto spills = [](const cuda::EntryUse& entry) { return entry.spill_bytes > 0; };
+      if (std::ranges::any_of(kernel.binary().entries, spills) || !kernel.binary().notes.empty()) return;
+      candidate.kernel = kernel;
+    } catch (const Error& error) {
+      std::cerr << print(candidate.plan) << ": " << error.what() << "\n";
+    }
+  }
+
+  Json tune_case(Case& made, std::vector<Candidate>& candidates) {
+    constexpr double kWarmMs = 5;
+    constexpr double kShortMs = 25;
+    std::erase_if(candidates, [](const Candidate& candidate) { return !candidate.kernel; });
+    for (Candidate& candidate : candidates) {
+      candidate.launch = launch_of(made, *candidate.kernel, std::nullopt);
+      candidate.ms = time(*candidate.launch, kWarmMs, kShortMs);
+    }
+    std::ranges::sort(candidates, {}, &Candidate::ms);
+    const size_t plans = std::min<size_t>(2, candidates.size());
+    std::vector<Candidate> finalists(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(plans));
+    for (size_t i = 0; i < plans; ++i) {
+      for (const CudaSchedule& schedule : schedules_near(candidates[i].launch->schedule(), made.workload.shape)) {
+        Candidate candidate = candidates[i];
+        candidate.launch = launch_of(made, *candidate.kernel, schedule);
+        candidate.ms = time(*candidate.launch, kWarmMs, kShortMs);
+        finalists.push_back(candidate);
+      }
+    }
+    std::ranges::sort(finalists, {}, &Candidate::ms);
+    if (finalists.size() > 3) finalists.resize(3);
+    finalists.push_back({.plan = made.kernel->compilation().plan, .kernel = made.kernel, .launch = made.launch});
+    const size_t best = best_in_turns(finalists, kWarmMs, 2 * kShortMs);
+    Json seen = Json::array();
+    for (const Candidate& candidate : candidates) {
+      seen.push_back({{"plan", print(candidate.plan)}, {"ms", candidate.ms}});
+    }
+    made.tuned = finalists[best].launch;
+    return {{"name", made.workload.name},
+            {"default_ms", finalists.back().ms},
+            {"tuned_ms", finalists[best].ms},
+            {"plan", print(finalists[best].plan)},
+            {"schedule", print(made.tuned->schedule())},
+            {"plans", seen}};
+  }
+
+  static std::vector<CudaSchedule> schedules_near(const CudaSchedule& chosen, const Shape& shape) {
+    std::vector<CudaSchedule> schedules;
+    for (int heads = 1; heads <= shape.heads; heads *= 2) {
+      schedules.push_back({heads, chosen.split_tiles, chosen.split_capacity});
+    }
+    for (const int split_tiles : {0, 48}) {
+      schedules.push_back({chosen.heads_per_group, split_tiles, chosen.split_capacity});
+    }
+    return schedules;
+  }
+
+  /// Medians of three rounds in turns go into the candidates. The last one, the default, wins ties.
+  size_t best_in_turns(std::vector<Candidate>& candidates, double warm_ms, double timed_ms) {
+    std::vector<std::vector<double>> rounds(candidates.size());
+    for (int round = 0; round < 3; ++round) {
+      for (size_t i = 0; i < candidates.size(); ++i)
+        rounds[i].push_back(time(*candidates[i].launch, warm_ms, timed_ms));
+    }
+    size_t best = candidates.size() - 1;
+    for (size_t i = candidates.size(); i-- > 0;) {
+      std::ranges::sort(rounds[i]);
+      candidates[i].ms = rounds[i][1];
+      if (candidates[i].ms < candidates[best].ms) best = i;
+    }
+    return best;
+  }
+
   double once_ms(const CudaLaunch& launch) {
     const cuda::Driver& driver = gpu_.device->driver();
     driver.fill_bytes(flush_.pointer(), 0, static_cast<size_t>(flush_.bytes()), stream_.get());
     return stream_.time([&] { launch.enqueue(stream_.get()); }) / 1e3;
   }
 
-  double time(const CudaLaunch& launch) {
+  double time(const CudaLaunch& launch, double warm_ms = 30, double timed_ms = 120) {
     const cuda::CurrentContext current(*gpu_.device);
-    constexpr double kWarmMs = 30;
-    constexpr double kTimedMs = 120;
     const double first = once_ms(launch);
-    for (double spent = 0; spent < kWarmMs; spent += std::max(first, 0.01)) once_ms(launch);
+    for (double spent = 0; spent < warm_ms; spent += std::max(first, 0.01)) once_ms(launch);
     std::vector<double> times;
-    for (double spent = 0; spent < kTimedMs || times.size() < 5; spent += times.back())
+    for (double spent = 0; spent < timed_ms || times.size() < 5; spent += times.back())
       times.push_back(once_ms(launch));
     std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
     return times[times.size() / 2];

@@ -35,6 +35,7 @@ def parse_arguments():
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--peers", default="cudnn,flex,flex_pinned")
+    parser.add_argument("--tune", action="store_true", help="try plans and schedules first: rows of system harrier")
     parser.add_argument("--cold", action="store_true", help="measure cold compiles too")
     parser.add_argument("--out", help="write the results to this file")
     parser.add_argument("--commit", default=None, help="what was built, where git is not at hand")
@@ -175,13 +176,19 @@ def main():
         for workload in wanted:
             flops[workload.name] = 4 * gpu_workloads.nnz(workload) * workload.head_dim * workload.q_heads * workload.batch
             print(f"{workload.name:26}error {error_of(harrier, workload, folder)}", flush=True)
+        if arguments.tune:
+            start = time.time()
+            for answer in harrier.ask(do="tune", name=""):
+                print(json.dumps(answer), flush=True)
+            print(f"tuned in {time.time() - start:.1f} s", flush=True)
         calls = {}
         for round_index in range(arguments.rounds):
             print(f"round {round_index + 1} of {arguments.rounds}", flush=True)
             for workload in wanted:
-                answer = harrier.ask(do="time", name=workload.name)
-                if "ms" in answer:
-                    record(workload.name, "harrier", answer["ms"], flops[workload.name])
+                for system in ("harrier_default", "harrier") if arguments.tune else ("harrier_default",):
+                    answer = harrier.ask(do="time", name=workload.name, tuned=system == "harrier")
+                    if "ms" in answer:
+                        record(workload.name, system, answer["ms"], flops[workload.name])
                 for peer in arguments.peers.split(","):
                     try:
                         if (workload.name, peer) not in calls:
@@ -195,7 +202,7 @@ def main():
                         print(f"{workload.name:26}{peer:14}failed: {str(error)[:120]!r}", flush=True)
             answer = harrier.ask(do="time", name=SHORT)
             if "ms" in answer:
-                record(SHORT, "harrier", answer["ms"], 0)
+                record(SHORT, "harrier_default", answer["ms"], 0)
             try:
                 record(SHORT, "flash2_varlen_dense", do_bench(flash, warmup=30, rep=120, return_mode="median"), 0)
             except Exception as error:

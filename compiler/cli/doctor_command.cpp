@@ -39,6 +39,9 @@ std::string describe(const cuda::DeviceFacts& facts) {
 
 std::string describe_cpu() {
   const CpuTarget target = host_target();
+  if (target.triple.empty()) {
+    throw ToolchainError("this build has no CPU backend (HARRIER_LLVM=OFF): configure with -DHARRIER_LLVM=ON");
+  }
   return fmt::format("{}, {} float lanes, {} cores", target.cpu, target.vector_lanes, target.cores);
 }
 

@@ -1,0 +1,71 @@
+#include "compiler/cuda/plan_space.h"
+
+#include <algorithm>
+
+#include "compiler/cuda/choose_cuda_plan.h"
+#include "compiler/passes/choose_plan.h"
+#include "ir/error.h"
+
+namespace harrier {
+namespace {
+
+/// What differs from plan to plan on sm_90a; registers follow.
+struct Variant {
+  int consumers;
+  int tile_k;
+  int stages;
+  int query_stages;
+  int ctas_per_sm;
+  int consumer_registers;
+  int producer_registers;
+};
+
+constexpr Variant kVariants[] = {
+    {2, 128, 2, 2, 1, 232, 40}, {2, 128, 3, 2, 1, 232, 40}, {2, 64, 4, 2, 1, 232, 40}, {2, 96, 3, 2, 1, 232, 40},
+    {2, 176, 2, 1, 1, 232, 40}, {2, 96, 2, 1, 1, 232, 40},  {2, 80, 2, 1, 1, 232, 40}, {3, 128, 3, 2, 1, 160, 32},
+    {3, 128, 2, 2, 1, 160, 32}, {3, 96, 2, 2, 1, 160, 32},  {1, 64, 2, 2, 2, 208, 40}, {1, 64, 3, 2, 2, 208, 40},
+    {1, 128, 2, 2, 2, 208, 40}, {1, 64, 3, 2, 3, 120, 40},  {1, 64, 2, 2, 3, 120, 40}, {1, 128, 2, 1, 2, 208, 40},
+    {1, 64, 4, 2, 2, 208, 40},
+};
+
+bool is_legal(const CudaPlan& plan, const Shape& shape) {
+  try {
+    verify(plan, shape);
+  } catch (const InvalidInput&) {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::vector<CudaPlan> plan_space(const Workload& workload, CudaFamily family) {
+  const CudaPlan chosen = choose_cuda_plan(workload, family);
+  std::vector<CudaPlan> plans = {chosen};
+  if (family != CudaFamily::kSm90) return plans;
+  const int64_t block = common_block(workload.pattern.mask);
+  for (const Variant& variant : kVariants) {
+    CudaPlan plan = chosen;
+    plan.consumers = variant.consumers;
+    plan.tile_k = variant.tile_k;
+    plan.stages = variant.stages;
+    plan.query_stages = variant.query_stages;
+    plan.ping_pong = variant.consumers > 1;
+    plan.ctas_per_sm = variant.ctas_per_sm;
+    plan.consumer_registers = variant.consumer_registers;
+    plan.producer_registers = variant.producer_registers;
+    plan.box_rows = plan.tile_k;
+    if (block > 0) {
+      // Rows of as many queries as the default's, or of fewer that lie in one block: then lists mean the same.
+      const bool divides = chosen.row_blocks == 1 && block % (int64_t{64} * plan.consumers) == 0;
+      if (plan.consumers != chosen.consumers && !divides) continue;
+      plan.box_rows = static_cast<int>(std::min<int64_t>(chosen.box_rows, plan.tile_k));
+      if (plan.tile_k % plan.box_rows != 0 || block % plan.box_rows != 0) continue;
+    }
+    if (!is_legal(plan, workload.shape)) continue;
+    if (std::ranges::find(plans, plan) == plans.end()) plans.push_back(plan);
+  }
+  return plans;
+}
+
+}  // namespace harrier
