@@ -213,9 +213,10 @@ def main():
             for workload in wanted:
                 print("cold compile", harrier.ask(do="cold", name=workload.name), flush=True)
     if arguments.out:
-        document = {"device": harrier.device["device"], "driver": harrier.device["driver"],
-                    "torch": torch.__version__, "results": rows}
-        pathlib.Path(arguments.out).write_text(json.dumps(document, indent=1) + "\n")
+        for row in rows:
+            row["device"] = harrier.device["device"]
+        lines = ",\n".join(" " + json.dumps(row) for row in rows)
+        pathlib.Path(arguments.out).write_text(f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":

@@ -80,6 +80,31 @@ def memory_table(document):
     return f"Memory beyond the caller's arrays ({source(document)}):\n\n" + table(header, rows)
 
 
+def gpu_table(rows):
+    """Each system's rounds of one run, as mean TFLOP/s (or microseconds where flops say nothing)."""
+    systems = ["harrier", "harrier_default", "cudnn", "flex", "flex_pinned", "flash2_varlen_dense"]
+    workloads = list(dict.fromkeys(row["workload"] for row in rows))
+    lines = []
+    for workload in workloads:
+        cells = [workload]
+        for system in systems:
+            mine = [r for r in rows if r["workload"] == workload and r["system"] == system and r["direction"] == "forward"]
+            if not mine:
+                cells.append("")
+            elif mine[0]["tflops"]:
+                cells.append(f"{sum(r['tflops'] for r in mine) / len(mine):.0f}")
+            else:
+                cells.append(f"{1e3 * sum(r['ms'] for r in mine) / len(mine):.0f} us")
+        lines.append(cells)
+    first = rows[0]
+    title = (
+        f"CUDA forward, bf16, useful TFLOP/s, each system's rounds of one run averaged ({first['device']}, "
+        f"commit {first['commit']}, {first['date']}; `python3 bench/gpu.py --tune`):"
+    )
+    header = ["workload", "Harrier, tuned", "Harrier", "cuDNN", "Flex", "Flex, 64-token blocks", "FlashAttention-2, dense"]
+    return f"{title}\n\n" + table(header, lines)
+
+
 def fill(path, tables):
     text = path.read_text()
     marked = re.compile(r"(<!-- numbers: begin -->\n).*?(<!-- numbers: end -->)", re.DOTALL)
@@ -92,10 +117,10 @@ def fill(path, tables):
 def main():
     if len(sys.argv) > 1:
         sys.exit(f"usage: bench/write_tables.py\n\n{__doc__}")
-    makers = {"attention": attention_table, "cpu": torch_table, "compile": compile_table, "memory": memory_table}
+    makers = {"attention": attention_table, "cpu": torch_table, "compile": compile_table, "memory": memory_table, "h100": gpu_table}
     documents = {name: load(name) for name in makers}
     tables = {name: makers[name](document) for name, document in documents.items() if document}
-    fill(ROOT / "README.md", [tables[name] for name in ("attention", "cpu") if name in tables])
+    fill(ROOT / "README.md", [tables[name] for name in ("h100", "attention", "cpu") if name in tables])
     fill(ROOT / "bench" / "README.md", list(tables.values()))
 
 
