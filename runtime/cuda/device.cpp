@@ -86,11 +86,21 @@ OpenDevice::~OpenDevice() {
 }
 
 CurrentContext::CurrentContext(const OpenDevice& device) : device_(device) {
+  check(device.driver(), enter(), "making the GPU current");
+}
+
+CurrentContext::CurrentContext(const OpenDevice& device, std::nothrow_t) noexcept : device_(device) { enter(); }
+
+Result CurrentContext::enter() noexcept {
   Context current = nullptr;
-  check(device.driver(), device.driver().context_current(&current), "the current context");
-  if (current == device.context()) return;
-  check(device.driver(), device.driver().context_push(device.context()), "making the GPU current");
-  pushed_ = true;
+  const Driver& driver = device_.driver();
+  if (const Result result = driver.context_current(&current); result != kSuccess) return result;
+  if (current != device_.context()) {
+    if (const Result result = driver.context_push(device_.context()); result != kSuccess) return result;
+    pushed_ = true;
+  }
+  current_ = true;
+  return kSuccess;
 }
 
 CurrentContext::~CurrentContext() {

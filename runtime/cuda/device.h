@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -62,12 +63,19 @@ using DeviceHandle = std::shared_ptr<const OpenDevice>;
 class CurrentContext {
  public:
   explicit CurrentContext(const OpenDevice& device);
+  /// For destructors. False where the context cannot be made current: the driver is going down with the process, which
+  /// gives everything back anyway.
+  CurrentContext(const OpenDevice& device, std::nothrow_t) noexcept;
+  explicit operator bool() const { return current_; }
   ~CurrentContext();
   CurrentContext(const CurrentContext&) = delete;
   CurrentContext& operator=(const CurrentContext&) = delete;
 
  private:
+  Result enter() noexcept;
+
   const OpenDevice& device_;
+  bool current_ = false;
   bool pushed_ = false;  // false where it was current already: frameworks keep it so, and a query is cheaper
 };
 

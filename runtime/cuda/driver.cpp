@@ -20,6 +20,12 @@ void find(void* library, const std::string& path, const char* symbol, Pointer& f
                                                               path, symbol, version_text(kOldestDriver)));
 }
 
+/// What a kernel did wrong: every later call in its context returns the same.
+bool is_kernel_fault(Result result) {
+  return result == kIllegalAddress || result == kLaunchTimeout ||
+         (result >= kHardwareStackError && result <= kLaunchFailed);
+}
+
 struct Advice {
   DeviceFailure failure;
   const char* remedy;
@@ -31,14 +37,22 @@ Advice advice_for(Result result) {
       return {DeviceFailure::kOutOfMemory, "free device memory, or lower the batch or the lengths"};
     case kNoDevice:
       return {DeviceFailure::kNoDevice, "no GPU is visible: check CUDA_VISIBLE_DEVICES, or use the cpu backend"};
+    case kStubLibrary:
+      return {DeviceFailure::kNoDriver, "this is the toolkit's stub: install NVIDIA's driver, or use the cpu backend"};
+    case kDriverMismatch:
+      return {DeviceFailure::kOther, "the driver was updated under a running system: restart the machine"};
     case kInvalidImage:
     case kNoBinaryForGpu:
+    case kInvalidPtx:
       return {DeviceFailure::kBadImage, "the machine code is not for this GPU: compile it again here"};
     case kUnsupportedPtxVersion:
       return {DeviceFailure::kDriverTooOld, "the driver is older than the compiler: update it, or use an older NVRTC"};
     case kLaunchOutOfResources:
       return {DeviceFailure::kLaunch, "the plan asks for more than this GPU has: choose a smaller one"};
     default:
+      if (is_kernel_fault(result)) {
+        return {DeviceFailure::kLaunch, "a kernel failed and took its context along: start the process again"};
+      }
       return {DeviceFailure::kOther, "`harrier doctor` shows what was found"};
   }
 }
@@ -63,7 +77,7 @@ void check(const Driver& driver, Result result, const std::string& what) {
 std::shared_ptr<const Driver> load_driver(const std::string& path) {
   const char* wanted = std::getenv("HARRIER_LIBCUDA");
   auto driver = std::make_shared<Driver>();
-  driver->path = !path.empty() ? path : wanted != nullptr ? wanted : "libcuda.so.1";
+  driver->path = !path.empty() ? path : wanted != nullptr && *wanted != '\0' ? wanted : "libcuda.so.1";
   void* library = dlopen(driver->path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     throw DeviceError(DeviceFailure::kNoDriver,

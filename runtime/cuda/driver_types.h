@@ -30,12 +30,19 @@ struct Uuid {
 inline constexpr Result kSuccess = 0;
 inline constexpr Result kInvalidValue = 1;
 inline constexpr Result kOutOfMemory = 2;
+inline constexpr Result kStubLibrary = 34;  // the toolkit's libcuda.so, which programs link with and cannot run on
 inline constexpr Result kNoDevice = 100;
 inline constexpr Result kInvalidImage = 200;
 inline constexpr Result kNoBinaryForGpu = 209;
+inline constexpr Result kInvalidPtx = 218;
 inline constexpr Result kUnsupportedPtxVersion = 222;
 inline constexpr Result kNotFound = 500;
+inline constexpr Result kIllegalAddress = 700;
 inline constexpr Result kLaunchOutOfResources = 701;
+inline constexpr Result kLaunchTimeout = 702;
+inline constexpr Result kHardwareStackError = 714;  // this and the ones up to kLaunchFailed: a kernel's faults
+inline constexpr Result kLaunchFailed = 719;
+inline constexpr Result kDriverMismatch = 803;
 
 // CUdevice_attribute
 inline constexpr int kClockRate = 13;

@@ -22,8 +22,8 @@ DeviceMemory::DeviceMemory(DeviceHandle device, int64_t bytes) : device_(std::mo
 
 DeviceMemory::~DeviceMemory() {
   if (pointer_ == 0) return;
-  const CurrentContext current(*device_);
-  device_->driver().memory_free(pointer_);
+  const CurrentContext current(*device_, std::nothrow);
+  if (current) device_->driver().memory_free(pointer_);
 }
 
 DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept
@@ -67,8 +67,10 @@ void check_device_pointer(const OpenDevice& device, DevicePointer pointer, const
   unsigned type = 0;
   int ordinal = -1;
   const Driver& driver = device.driver();
-  const bool known = driver.pointer_attribute(&type, kPointerMemoryType, pointer) == kSuccess;
-  if (!known || type != kMemoryTypeDevice) {
+  const Result known = driver.pointer_attribute(&type, kPointerMemoryType, pointer);
+  // Memory that the driver does not know is an invalid value; anything else is not the pointer's fault.
+  if (known != kInvalidValue) check(driver, known, what);
+  if (known == kInvalidValue || type != kMemoryTypeDevice) {
     throw InvalidInput(fmt::format("{} at {:#x} is not device memory: copy it to GPU {} first", what, pointer,
                                    device.facts().ordinal));
   }

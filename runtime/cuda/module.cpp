@@ -2,25 +2,78 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string_view>
+
 #include "ir/error.h"
 
 namespace harrier::cuda {
+namespace {
+
+/// The header of a 64-bit ELF file.
+struct ElfHeader {
+  std::array<char, 16> identity;
+  uint16_t type;
+  uint16_t machine;
+  uint32_t version;
+  uint64_t entry;
+  uint64_t segments_at;
+  uint64_t sections_at;
+  uint32_t flags;
+  uint16_t header_bytes;
+  uint16_t segment_bytes;
+  uint16_t segments;
+  uint16_t section_bytes;
+  uint16_t sections;
+  uint16_t names;
+};
+static_assert(sizeof(ElfHeader) == 64);
+
+/// The driver is told no size: it reads a cubin as far as its tables of segments and sections say, the first of which
+/// NVRTC writes last, and PTX to its zero.
+bool is_whole(std::span<const char> image) {
+  constexpr std::string_view kElf("\177ELF");
+  if (!std::string_view(image.data(), image.size()).starts_with(kElf)) {
+    return std::ranges::find(image, '\0') != image.end();
+  }
+  ElfHeader header{};
+  if (image.size() < sizeof header) return false;
+  std::memcpy(&header, image.data(), sizeof header);
+  const auto holds = [&](uint64_t table, uint64_t entries, uint64_t entry_bytes) {
+    return table <= image.size() && entries * entry_bytes <= image.size() - table;
+  };
+  return holds(header.segments_at, header.segments, header.segment_bytes) &&
+         holds(header.sections_at, header.sections, header.section_bytes);
+}
+
+/// Whether the result says that the code is at fault, not the device.
+bool is_of_image(Result result) {
+  return result == kInvalidValue || result == kInvalidImage || result == kNoBinaryForGpu || result == kInvalidPtx ||
+         result == kNotFound;
+}
+
+}  // namespace
 
 LoadedModule::LoadedModule(DeviceHandle device, std::span<const char> image) : device_(std::move(device)) {
+  const std::string what = fmt::format("loading {} bytes of machine code on {}", image.size(), device_->facts().name);
+  if (!is_whole(image)) {
+    throw DeviceError(DeviceFailure::kBadImage, fmt::format("{}: it is cut short: compile it again", what));
+  }
   const CurrentContext current(*device_);
   const Driver& driver = device_->driver();
   const Result result = driver.module_load(&module_, image.data(), 0, nullptr, nullptr);
   if (result == kSuccess) return;
-  const std::string what = fmt::format("loading {} bytes of machine code on {}", image.size(), device_->facts().name);
-  if (result == kOutOfMemory) check(driver, result, what);
+  if (!is_of_image(result)) check(driver, result, what);
   throw DeviceError(DeviceFailure::kBadImage,
                     fmt::format("{}: {}: compile it again for this GPU", what, print_result(driver, result)));
 }
 
 LoadedModule::~LoadedModule() {
   if (module_ == nullptr) return;
-  const CurrentContext current(*device_);
-  device_->driver().module_unload(module_);
+  const CurrentContext current(*device_, std::nothrow);
+  if (current) device_->driver().module_unload(module_);
 }
 
 Function LoadedModule::function(const char* name, int64_t shared_bytes) const {
@@ -30,6 +83,7 @@ Function LoadedModule::function(const char* name, int64_t shared_bytes) const {
   Function function = nullptr;
   const Result found = driver.module_function(&function, module_, name);
   if (found != kSuccess) {
+    if (!is_of_image(found)) check(driver, found, fmt::format("finding the entry {}", name));
     throw DeviceError(DeviceFailure::kBadImage, fmt::format("the machine code has no entry {}: {}: compile it again",
                                                             name, print_result(driver, found)));
   }

@@ -49,7 +49,7 @@ bool find(void* library, const char* symbol, Pointer& function) {
 
 std::vector<std::string> candidates(const std::string& path) {
   if (!path.empty()) return {path};
-  if (const char* wanted = std::getenv("HARRIER_NVRTC")) return {wanted};
+  if (const char* wanted = std::getenv("HARRIER_NVRTC"); wanted != nullptr && *wanted != '\0') return {wanted};
   const std::vector<std::string> names = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
   std::vector<std::string> found = names;
   const char* home = std::getenv("CUDA_HOME");
@@ -114,6 +114,20 @@ class Program {
   void* program_ = nullptr;
 };
 
+constexpr int kInvalidOption = 5;
+constexpr int kBuiltinsFailed = 7;
+
+std::string remedy_for(int result, const Nvrtc& nvrtc, const std::string& architecture) {
+  switch (result) {
+    case kInvalidOption:
+      return fmt::format("it does not know {}: use a newer one, `scripts/setup nvrtc` brings it", architecture);
+    case kBuiltinsFailed:
+      return fmt::format("libnvrtc-builtins must lie beside {}: `scripts/setup nvrtc` brings both", nvrtc.path);
+    default:
+      return "this is our bug, please report the log";
+  }
+}
+
 int stops(void* token, void* /*reserved*/) { return static_cast<std::stop_token*>(token)->stop_requested() ? 1 : 0; }
 
 /// Programs that may be compiled at a time: a large kernel takes NVRTC some hundred MB.
@@ -173,8 +187,8 @@ CudaBinary compile(const Nvrtc& nvrtc, const CudaSource& source) {
   if (stop.stop_requested()) throw ToolchainError("NVRTC: the compile was stopped as asked");
   if (result != 0) {
     throw ToolchainError(
-        fmt::format("NVRTC {}.{} refused the kernel for {}: {}: this is our bug, please report the log", nvrtc.major,
-                    nvrtc.minor, source.architecture, api.error_text(result)),
+        fmt::format("NVRTC {}.{} refused the kernel for {}: {}: {}", nvrtc.major, nvrtc.minor, source.architecture,
+                    api.error_text(result), remedy_for(result, nvrtc, source.architecture)),
         program.log());
   }
   CudaBinary binary;
@@ -194,7 +208,8 @@ std::vector<CompileResult> compile_all(const Nvrtc& nvrtc, std::span<const CudaS
     for (size_t i = next++; i < sources.size(); i = next++) {
       try {
         results[i].binary = compile(nvrtc, sources[i]);
-      } catch (const Error& error) {
+      } catch (const std::exception& error) {
+        // Out of memory too: an exception must not leave the thread.
         results[i].error = error.what();
       }
     }
@@ -216,9 +231,10 @@ std::vector<EntryUse> entries_of_log(const std::string& log) {
       entries.push_back({.name = line.substr(begin, line.find('\'', begin) - begin)});
     }
     if (entries.empty()) continue;
+    // Also said of functions that were not inlined, after the entry that calls them: their spills are the entry's.
     if (line.find("bytes spill stores") != std::string::npos) {
-      entries.back().stack_bytes = number_before(line, " bytes stack frame");
-      entries.back().spill_bytes =
+      entries.back().stack_bytes += number_before(line, " bytes stack frame");
+      entries.back().spill_bytes +=
           number_before(line, " bytes spill stores") + number_before(line, " bytes spill loads");
     }
     if (line.find("Used ") != std::string::npos) entries.back().registers = number_before(line, " registers");

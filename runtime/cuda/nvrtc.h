@@ -37,7 +37,7 @@ struct CudaSource {
   std::stop_token stop = {};
 };
 
-/// What ptxas said of one entry.
+/// What ptxas said of one entry and the functions that it calls.
 struct EntryUse {
   std::string name;
   int registers = 0;

@@ -10,7 +10,8 @@ OwnStream::OwnStream(DeviceHandle device) : device_(std::move(device)) {
 }
 
 OwnStream::~OwnStream() {
-  const CurrentContext current(*device_);
+  const CurrentContext current(*device_, std::nothrow);
+  if (!current) return;
   for (Event event : events_) {
     if (event != nullptr) device_->driver().event_destroy(event);
   }
