@@ -2,12 +2,16 @@
 //
 //   auto gpu = harrier::open_gpu();
 //   auto kernel = harrier::compile_cuda(harrier::parse_workload(text), gpu);
-//   auto bound = kernel.bind({{"table", view}}, geometry);       // arrays and lengths, once
-//   auto launch = kernel.prepare(tensors, bound);                // addresses, once
-//   launch.enqueue(stream);                                      // as often as wanted: no allocation, no
-//   synchronisation
+//   auto bound = kernel.bind({{"table", view}}, geometry);  // arrays and lengths, once
+//   auto launch = kernel.prepare(tensors, bound);           // addresses, once
+//   launch.enqueue(stream);                                 // as often as wanted: no allocation, no synchronisation
+//
+// Errors are one line: InvalidInput (the caller's: which tensor or array, the limit, the remedy), DeviceError (no GPU,
+// no memory, a failed launch), ToolchainError (NVRTC). After any of them objects and process stay usable, except that a
+// kernel's fault on the device takes the device's context along.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,7 +25,8 @@
 
 namespace harrier {
 
-/// A GPU, and the compiler for it.
+/// A GPU, and the compiler for it. Cheap to copy; the device's primary context lives as long as any copy, kernel,
+/// binding or launch.
 struct Gpu {
   cuda::DeviceHandle device;
   cuda::Nvrtc nvrtc;
@@ -39,8 +44,10 @@ Gpu open_gpu(const GpuOptions& options = {});
 /// What kernels are compiled for on this GPU.
 CudaTarget target_of(const Gpu& gpu);
 
-/// One tensor of (batch, token, head, column) on the device, 16-bit elements, columns contiguous, strides in elements.
-/// Packed tensors have one batch row of all tokens.
+/// One tensor of (batch, token, head, column) on the device: elements of the workload's dtype (bf16 or fp16), columns
+/// contiguous, strides in elements, so that [tokens, heads, dim], [batch, heads, length, dim] and parts of a fused QKV
+/// tensor are all views. The address is a multiple of 16 bytes, strides are multiples of 8 elements. Packed tensors
+/// have one batch row of all tokens, and a batch_stride of 0 will do.
 struct CudaTensor {
   cuda::DevicePointer data = 0;
   int64_t batch_stride = 0;
@@ -48,7 +55,8 @@ struct CudaTensor {
   int64_t head_stride = 0;
 };
 
-/// float32 (batch, head, token).
+/// float32 (batch, head, token): the natural logarithm of the softmax's denominator; minus infinity where a query sees
+/// no key. Strides in elements.
 struct CudaLse {
   cuda::DevicePointer data = 0;  // 0: not wanted
   int64_t batch_stride = 0;
@@ -56,6 +64,8 @@ struct CudaLse {
   int64_t token_stride = 1;
 };
 
+/// q and out have `heads` heads, k and v `kv_heads`; v and out `value_dim` columns. Not owned: they must live until the
+/// last launch on them has run. `out` is written whole, rows past a valid length become zeros.
 struct CudaTensors {
   CudaTensor q;
   CudaTensor k;
@@ -69,24 +79,55 @@ struct CudaBindOptions {
   std::optional<CudaSchedule> schedule = {};  // instead of the default
 };
 
+/// An array of the pattern on the device, dense and row-major.
+struct CudaArray {
+  cuda::DevicePointer data = 0;
+  ElementType type = ElementType::kInt32;
+  std::vector<int64_t> shape = {};
+};
+
+/// Lengths and arrays that live on the device and may change there from launch to launch: lists and the order of work
+/// are built anew by every launch, on its stream, without the host.
+struct CudaDeviceInputs {
+  int64_t batch = 0;
+  bool packed = true;
+  int64_t query_tokens = 0;   // packed: tokens of all sequences at most
+  int64_t key_tokens = 0;     // likewise
+  int64_t longest_query = 0;  // of a sequence at most; padded: the extent
+  int64_t longest_key = 0;
+  cuda::DevicePointer cu_query = 0;     // packed: int32 [batch + 1], rising from 0
+  cuda::DevicePointer cu_key = 0;       // packed: 0 = as cu_query
+  cuda::DevicePointer query_valid = 0;  // padded: int32 [batch], 0 = the extent
+  cuda::DevicePointer key_valid = 0;
+  std::map<std::string, CudaArray> arrays = {};
+};
+
 struct CudaCode;   // internal
 struct CudaBound;  // internal: a pattern's numbers, arrays, lists and order on the device, for one set of lengths
 using CudaBinding = std::shared_ptr<const CudaBound>;
 
+/// A binding takes device memory for the arrays it was given, 8 bytes a key token for documents (where each begins and
+/// ends), and 16 bytes a sequence. Beside them, 24 bytes for each row (query tile of a head) and for each part that
+/// rows may be split into; and 12 bytes a row to measure it, and where keys come from lists 12 more and 4 for every key
+/// box that the row may visit: all of them, or those that its block table names. Heads that see the same share these.
+///
 /// Microseconds that building lists and the order of work took on the device.
 double build_us(const CudaBinding& binding);
 
 /// A launch with all its addresses. Reads and writes a workspace of its own, so one launch must not run twice at the
-/// same time; different ones may.
+/// same time; different ones may. Keeps its binding alive. The workspace is 256 bytes, and where rows are split, for
+/// each query of each of CudaSchedule::split_capacity parts, 4 bytes x (value dim, rounded up to what the kernel
+/// computes, + 2).
 class CudaLaunch {
  public:
   /// Enqueues the kernel, and the one that joins split rows. About a microsecond of host time; may be captured in a
-  /// CUDA graph. The device's context must be current (enqueue_current checks nothing); throws DeviceError.
+  /// CUDA graph. The device's context must be current on this thread. Throws DeviceError; what goes wrong on the device
+  /// is seen when the stream is waited for.
   void enqueue(cuda::Stream stream) const;
 
   const CudaSchedule& schedule() const;
   int64_t workspace_bytes() const;
-  int grid() const;
+  int grid() const;            // CTAs that take rows from the order
   int64_t split_rows() const;  // that are computed in parts and joined
 
  private:
@@ -100,13 +141,25 @@ class CudaLaunch {
 class CudaKernel {
  public:
   /// Checks the arrays (on the host) against the pattern and the lengths, and brings them, lists and the order of work
-  /// to the device. Throws InvalidInput, DeviceError.
+  /// to the device; returns when they are there, so that launches on any stream may use them. The arrays need not live
+  /// on. Padded batches have equal extents. Ids of documents that fall inside a sequence compile another kernel, once.
+  /// Throws InvalidInput, DeviceError, ToolchainError.
   CudaBinding bind(const Bindings& bindings, const Geometry& geometry, const CudaBindOptions& options = {}) const;
 
-  /// Throws InvalidInput for addresses and strides that the copy engine cannot read and for memory of the host.
+  /// As bind, for lengths and arrays on the device: what they hold is not looked at, so ids of documents are compared
+  /// key by key, and blocks past a sequence are skipped. Takes block tables ([batch or 1, heads or 1, row blocks, key
+  /// blocks], uint8, bool, int32 or int64, or their two arrays of offsets and indices), random blocks of bigbird, bits
+  /// (uint8, 8 keys a byte), biases, slopes, sink logits (float32) and segment ids (int32). Throws InvalidInput for
+  /// what needs the host: global token arrays, arrays of expressions, and tables that are looked up pair by pair.
+  CudaBinding bind_on_device(const CudaDeviceInputs& inputs, const CudaBindOptions& options = {}) const;
+
+  /// Checks addresses and strides, allocates the workspace. Tensors are packed or padded as the binding is. Throws
+  /// InvalidInput for what the kernel cannot read, for memory of the host or of another GPU, and for a binding of
+  /// another kernel; DeviceError.
   CudaLaunch prepare(const CudaTensors& tensors, const CudaBinding& binding) const;
 
-  /// As Kernel::run, on arrays of the host: copies them there, runs, copies the results back.
+  /// As Kernel::run, on arrays of the host: copies them there, runs, copies the results back. Takes device memory for
+  /// q, k, v, out and lse beside that of a binding and a launch, all of it given back at the end.
   RunReport run(const AttentionTensors& tensors, const Bindings& bindings, const PassObserver& observer = {},
                 const std::optional<CudaSchedule>& schedule = {}) const;
 
@@ -129,7 +182,8 @@ struct CudaCompileOptions {
   PassObserver observer = {};
 };
 
-/// Verifies, emits, compiles, loads. Throws InvalidInput, ToolchainError, DeviceError.
+/// Verifies, emits, compiles, loads. Throws InvalidInput (also for what CUDA kernels do not do: fp32, say),
+/// ToolchainError, DeviceError.
 CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options = {});
 
 /// The kernel, and the kernels that build lists and the order of work.

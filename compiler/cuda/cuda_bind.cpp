@@ -206,24 +206,13 @@ void add_lengths(const CudaBound& bound, Upload& upload, Places& places) {
   places.key_valid = upload.add(key_valid);
 }
 
-/// Kernels count on parameters whose sums do not wrap.
 void set_arguments(CudaBound& bound, const Places& places, cuda::DevicePointer base) {
-  constexpr int32_t kMostInteger = 1 << 30;
   const BoundPattern& pattern = bound.pattern;
-  for (size_t i = 0; i < pattern.int_parameters.size(); ++i) {
-    bound.arguments.integers[i] = std::clamp(pattern.int_parameters[i], -kMostInteger, kMostInteger);
-  }
-  std::ranges::copy(pattern.float_parameters, bound.arguments.floats);
   for (size_t i = 0; i < pattern.arrays.size(); ++i) {
     bound.arguments.arrays[i].data = at<void>(base, places.arrays[i]);
     std::ranges::copy(pattern.arrays[i].strides, bound.arguments.arrays[i].strides);
   }
-  const CudaCompilation& compilation = bound.code->compilation;
-  const std::optional<int> folded = folded_scale(compilation.lowered, compilation.plan);
-  if (const auto* additive = std::get_if<PaddingAdditive>(&compilation.workload.pattern.padding)) {
-    bound.padding_score = kLog2OfE * static_cast<float>(additive->value);
-  }
-  bound.score_scale = kLog2OfE * (folded ? pattern.float_parameters[static_cast<size_t>(*folded)] : 1.0F);
+  set_numbers(bound);
 }
 
 void set_sequences(CudaBound& bound, const Places& places, cuda::DevicePointer base) {
@@ -240,6 +229,22 @@ void set_sequences(CudaBound& bound, const Places& places, cuda::DevicePointer b
 }
 
 }  // namespace
+
+void set_numbers(CudaBound& bound) {
+  // Kernels count on parameters whose sums do not wrap.
+  constexpr int32_t kMostInteger = 1 << 30;
+  const BoundPattern& pattern = bound.pattern;
+  for (size_t i = 0; i < pattern.int_parameters.size(); ++i) {
+    bound.arguments.integers[i] = std::clamp(pattern.int_parameters[i], -kMostInteger, kMostInteger);
+  }
+  std::ranges::copy(pattern.float_parameters, bound.arguments.floats);
+  const CudaCompilation& compilation = bound.code->compilation;
+  if (const auto* additive = std::get_if<PaddingAdditive>(&compilation.workload.pattern.padding)) {
+    bound.padding_score = kLog2OfE * static_cast<float>(additive->value);
+  }
+  const std::optional<int> folded = folded_scale(compilation.lowered, compilation.plan);
+  bound.score_scale = kLog2OfE * (folded ? pattern.float_parameters[static_cast<size_t>(*folded)] : 1.0F);
+}
 
 CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry, const CudaBindOptions& options) const {
   const CudaCompilation& compilation = code_->compilation;

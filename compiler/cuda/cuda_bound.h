@@ -18,12 +18,16 @@ struct CudaBound {
   std::vector<PassTime> times;
   cuda::DeviceMemory arrays;  // and lengths
   DeviceBuild build;
-  BuildState built{};  // as the builder left it
+  BuildState built{};        // as the builder left it; the most that there can be where every launch builds
+  bool builds_anew = false;  // lengths and arrays may change: every launch builds first
   // What a launch passes on; addresses point into `arrays`.
   PatternArguments arguments{};
   SequenceTable sequences{};
   float score_scale = 0;
   float padding_score = 0;
 };
+
+/// Numbers of the pattern, as launches pass them on: parameters, the folded scale, what padding adds.
+void set_numbers(CudaBound& bound);
 
 }  // namespace harrier

@@ -89,18 +89,24 @@ TensorMap map_of(const CudaCode& code, const NamedTensor& named, int64_t batches
   return map;
 }
 
+/// Documents whose ids fall have code of their own, which belongs to the same kernel; another thread may be making it.
+bool belongs_to(const CudaBound& bound, const CudaCode& code) {
+  if (bound.code.get() == &code) return true;
+  const std::lock_guard lock(code.mutex);
+  return bound.code == code.unsorted;
+}
+
 }  // namespace
 
 CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& binding) const {
-  // Documents whose ids fall have code of their own, which belongs to the same kernel.
-  if (binding == nullptr || (binding->code != code_ && binding->code != code_->unsorted)) {
+  if (binding == nullptr || !belongs_to(*binding, *code_)) {
     throw InvalidInput("the binding is of another kernel: bind the arrays with the kernel that runs");
   }
   const CudaCode& code = *binding->code;
   const Shape& shape = code.compilation.workload.shape;
   const CudaPlan& plan = code.compilation.plan;
   const Geometry& geometry = binding->geometry;
-  const int64_t batches = binding->packed ? 1 : std::ssize(geometry.sequences);
+  const int64_t batches = binding->packed ? 1 : int64_t{binding->build.order.batches};
   const int64_t query_tokens = binding->packed ? geometry.query_tokens : binding->sequences.query_length;
   const int64_t key_tokens = binding->packed ? geometry.key_tokens : binding->sequences.key_length;
   const NamedTensor q{"q", tensors.q, shape.heads, shape.head_dim, query_tokens};
@@ -175,6 +181,7 @@ void CudaLaunch::enqueue(cuda::Stream stream) const {
   if (!state_->has_work) return;
   const CudaCode& code = *state_->bound->code;
   const cuda::OpenDevice& device = *code.gpu.device;
+  if (state_->bound->builds_anew) enqueue_build(code, state_->bound->build, stream);
   void* forward[] = {&state_->params};
   cuda::enqueue(device, code.forward, state_->forward, forward, stream);
   if (state_->combine.grid_x == 0) return;
