@@ -6,6 +6,7 @@
 #include <csignal>
 
 #include "cli_fixture.h"
+#include "support/setting.h"
 
 namespace harrier {
 namespace {
@@ -54,6 +55,7 @@ TEST_F(ExecutableTest, AnswersWithCodesAndOnTheRightStream) {
   EXPECT_EQ(shown.code, kSuccess) << shown.error;
   EXPECT_NE(shown.out.find("▒▒··"), std::string::npos);
   EXPECT_EQ(shown.out.find('\x1b'), std::string::npos) << "colour is for terminals";
+  const Setting libcuda("HARRIER_LIBCUDA", "/no/such/folder/libcuda.so");
   EXPECT_EQ(run({"run", file, "--backend", "cuda"}).code, kToolchainFailed);
 }
 

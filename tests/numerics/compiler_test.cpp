@@ -64,7 +64,7 @@ TEST(Compiler, TimesEveryPassAndDumpsTheOneAskedFor) {
   for (const PassTime& time : kernel.compile_times()) timed.push_back(time.name);
   EXPECT_THAT(timed, testing::ElementsAre("simplify", "choose_plan", "lower_pattern", "emit", "jit"));
   EXPECT_THAT(pass_names(), testing::ElementsAre("simplify", "choose_plan", "lower_pattern", "bind", "classify_tiles",
-                                                 "schedule_rows"));
+                                                 "schedule_rows", "choose_cuda_plan", "bound_segments", "emit_cuda"));
 }
 
 TEST(Compiler, RefusesWhatItCannotDoInOneLine) {
