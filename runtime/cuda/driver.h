@@ -66,6 +66,7 @@ namespace harrier::cuda {
   X(error_string, "cuGetErrorString", (Result result, const char** text))
 
 struct Driver {
+// Parentheses would make `member` and `parameters` no declarator. NOLINTNEXTLINE(bugprone-macro-parentheses)
 #define HARRIER_DECLARE(member, symbol, parameters) Result(*member) parameters = nullptr;
   HARRIER_DRIVER_FUNCTIONS(HARRIER_DECLARE)
 #undef HARRIER_DECLARE

@@ -77,7 +77,7 @@ LoadedModule::~LoadedModule() {
 }
 
 Function LoadedModule::function(const char* name, int64_t shared_bytes) const {
-  constexpr int64_t kWithoutAsking = 48 * 1024;
+  constexpr int64_t kWithoutAsking = int64_t{48} * 1024;
   const CurrentContext current(*device_);
   const Driver& driver = device_->driver();
   Function function = nullptr;

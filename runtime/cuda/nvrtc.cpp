@@ -31,6 +31,7 @@ namespace harrier::cuda {
   X(ptx, "nvrtcGetPTX", (void* program, char* text))
 
 struct NvrtcApi {
+// Parentheses would make these no declarator. NOLINTNEXTLINE(bugprone-macro-parentheses)
 #define HARRIER_DECLARE(member, symbol, parameters) int(*member) parameters = nullptr;
   HARRIER_NVRTC_FUNCTIONS(HARRIER_DECLARE)
 #undef HARRIER_DECLARE

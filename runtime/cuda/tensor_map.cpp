@@ -64,12 +64,13 @@ TensorMapBytes encode_ragged_map(const Driver& driver, const MappedTensor& tenso
   const DevicePointer base = tensor.data - ragged * static_cast<uint64_t>(token_bytes);
   // A variable of its own: the driver insists on its alignment, and GCC 12 does not align results that callers discard.
   TensorMapBytes map{};
-  check(driver,
-        driver.tensor_map_encode(&map, tensor.dtype == DataType::kBFloat16 ? kTensorMapBFloat16 : kTensorMapFloat16, 5,
-                                 reinterpret_cast<void*>(base), dimensions.data(), strides.data(), boxes.data(),
-                                 steps.data(), 0, box.columns == 64 ? kTensorMapSwizzle128 : kTensorMapSwizzle64,
-                                 kTensorMapPromote256, 0),
-        fmt::format("describing {} to the copy engine", what));
+  check(
+      driver,
+      driver.tensor_map_encode(&map, tensor.dtype == DataType::kBFloat16 ? kTensorMapBFloat16 : kTensorMapFloat16, 5,
+                               reinterpret_cast<void*>(base),  // NOLINT(performance-no-int-to-ptr): the driver's type
+                               dimensions.data(), strides.data(), boxes.data(), steps.data(), 0,
+                               box.columns == 64 ? kTensorMapSwizzle128 : kTensorMapSwizzle64, kTensorMapPromote256, 0),
+      fmt::format("describing {} to the copy engine", what));
   return TensorMapBytes(map);
 }
 
