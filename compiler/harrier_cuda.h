@@ -120,9 +120,10 @@ double build_us(const CudaBinding& binding);
 /// computes, + 2).
 class CudaLaunch {
  public:
-  /// Enqueues the kernel, and the one that joins split rows. About a microsecond of host time; may be captured in a
-  /// CUDA graph. The device's context must be current on this thread. Throws DeviceError; what goes wrong on the device
-  /// is seen when the stream is waited for.
+  /// Enqueues the kernel, and the one that joins split rows; before them, where lengths live on the device, the four
+  /// that build lists and order. Costs the driver's launches and no more: no allocation, no synchronisation; may be
+  /// captured in a CUDA graph. The device's context must be current on this thread. Throws DeviceError; what goes wrong
+  /// on the device is seen when the stream is waited for.
   void enqueue(cuda::Stream stream) const;
 
   const CudaSchedule& schedule() const;

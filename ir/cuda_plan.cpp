@@ -119,7 +119,8 @@ int64_t shared_bytes(const CudaPlan& plan, const Shape& shape) {
 void verify(const CudaPlan& plan, const Shape& shape) {
   refuse(shape.head_dim < 1 || shape.head_dim > 256 || shape.value_dim < 1 || shape.value_dim > 256,
          fmt::format("head dims {} and {} are outside 1..256: use the CPU backend", shape.head_dim, shape.value_dim));
-  refuse(shape.dtype == DataType::kFloat32, "CUDA kernels take bf16 and fp16: convert, or use the CPU backend");
+  refuse(shape.dtype == DataType::kFloat32,
+         "dtype is fp32, CUDA kernels take bf16 and fp16: convert, or use the CPU backend");
   refuse(plan.consumers < 1 || plan.consumers > 3,
          fmt::format("{} consumer warpgroups are outside 1..3", plan.consumers));
   refuse(plan.tile_k < 16 || plan.box_rows < 8 || plan.tile_k % 16 != 0 || plan.tile_k % plan.box_rows != 0 ||

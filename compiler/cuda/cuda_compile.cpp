@@ -67,6 +67,7 @@ std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu
   code->gpu = gpu;
   code->workload = workload;
   code->options = options;
+  code->options.observer = {};  // what it refers to may be gone when falling segment ids compile again
   PassObserver observer = options.observer;
   observer.times = &code->compile_times;
   CudaTarget target = target_of(gpu);
