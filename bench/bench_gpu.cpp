@@ -68,7 +68,7 @@ uint16_t to_bf16(float value) {
 
 /// Standard normal numbers, over and over: drawing each anew would take longer than everything else.
 const std::vector<uint16_t>& normal_numbers() {
-  static const std::vector<uint16_t> numbers = [] {
+  static const std::vector<uint16_t> kNumbers = [] {
     constexpr size_t kCount = 4'000'037;  // a prime, so that no two heads start alike
     std::vector<uint16_t> drawn(kCount);
     std::mt19937_64 random(1);
@@ -76,7 +76,7 @@ const std::vector<uint16_t>& normal_numbers() {
     for (uint16_t& number : drawn) number = to_bf16(normal(random));
     return drawn;
   }();
-  return numbers;
+  return kNumbers;
 }
 
 DeviceTensor make_tensor(const Gpu& gpu, int64_t batch, int64_t heads, int64_t length, int64_t dim, size_t seed) {
@@ -450,12 +450,12 @@ class Bench {
 
 int run() {
   Bench bench;
-  std::cout << bench.describe().dump() << std::endl;
+  std::cout << bench.describe().dump() << '\n' << std::flush;
   for (std::string line; std::getline(std::cin, line);) {
     try {
-      std::cout << bench.answer(Json::parse(line)).dump() << std::endl;
+      std::cout << bench.answer(Json::parse(line)).dump() << '\n' << std::flush;
     } catch (const std::exception& error) {
-      std::cout << Json{{"error", error.what()}}.dump() << std::endl;
+      std::cout << Json{{"error", error.what()}}.dump() << '\n' << std::flush;
     }
   }
   return 0;
