@@ -185,7 +185,8 @@ void CudaLaunch::enqueue(cuda::Stream stream) const {
   void* forward[] = {&state_->params};
   cuda::enqueue(device, code.forward, state_->forward, forward, stream);
   if (state_->combine.grid_x == 0) return;
-  void* combine[] = {&state_->params, &state_->split_rows, &state_->split_count};
+  void* combine[] = {&state_->params, static_cast<void*>(&state_->split_rows),
+                     static_cast<void*>(&state_->split_count)};
   cuda::enqueue(device, code.combine, state_->combine, combine, stream);
 }
 

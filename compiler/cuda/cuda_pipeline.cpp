@@ -87,7 +87,7 @@ CudaFamily family_of(const std::string& architecture) {
 }
 
 const std::vector<Pass<CudaCompilation>>& cuda_compile_passes() {
-  static const std::vector<Pass<CudaCompilation>> passes = {
+  static const std::vector<Pass<CudaCompilation>> kPasses = {
       {"simplify", "apply the table of identities", run_simplify, verify_simplify, print_simplify},
       {"choose_cuda_plan", "choose tiles, stages and warpgroups", run_choose_cuda_plan, verify_choose_cuda_plan,
        print_choose_cuda_plan},
@@ -97,7 +97,7 @@ const std::vector<Pass<CudaCompilation>>& cuda_compile_passes() {
        print_bound_segments},
       {"emit_cuda", "write the kernel's source", run_emit_cuda, verify_emit_cuda, print_emit_cuda},
   };
-  return passes;
+  return kPasses;
 }
 
 CudaCompilation prepare_cuda(const Workload& workload, const CudaTarget& target, const std::optional<CudaPlan>& plan,
