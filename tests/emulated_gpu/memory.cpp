@@ -195,7 +195,7 @@ HARRIER_EXPORT CUresult cuPointerGetAttribute(void* value, int attribute, CUdevi
   HARRIER_ENTER(Needs::kContext);
   const auto allocation = allocation_at(host(pointer));
   if (value == nullptr || !allocation) return CUDA_ERROR_INVALID_VALUE;
-  const auto put = [&]<typename T>(T what) { std::memcpy(value, &what, sizeof(T)); };
+  const auto put = [&]<typename T>(T what) { *static_cast<T*>(value) = what; };
   switch (attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
       put(current_context());
