@@ -24,13 +24,11 @@ namespace harrier::cuda {
   X(context_push, "cuCtxPushCurrent_v2", (Context context))                                                            \
   X(context_pop, "cuCtxPopCurrent_v2", (Context * context))                                                            \
   X(context_current, "cuCtxGetCurrent", (Context * context))                                                           \
-  X(context_synchronize, "cuCtxSynchronize", ())                                                                       \
   X(module_load, "cuModuleLoadDataEx",                                                                                 \
     (Module * module, const void* image, unsigned count, int* options, void** values))                                 \
   X(module_unload, "cuModuleUnload", (Module module))                                                                  \
   X(module_function, "cuModuleGetFunction", (Function * function, Module module, const char* name))                    \
   X(function_set, "cuFuncSetAttribute", (Function function, int attribute, int value))                                 \
-  X(function_get, "cuFuncGetAttribute", (int* value, int attribute, Function function))                                \
   X(occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor",                                                          \
     (int* blocks, Function function, int block_threads, size_t shared_bytes))                                          \
   X(memory_allocate, "cuMemAlloc_v2", (DevicePointer * pointer, size_t bytes))                                         \
@@ -39,7 +37,6 @@ namespace harrier::cuda {
   X(copy_to_device, "cuMemcpyHtoD_v2", (DevicePointer to, const void* from, size_t bytes))                             \
   X(copy_to_host, "cuMemcpyDtoH_v2", (void* to, DevicePointer from, size_t bytes))                                     \
   X(fill_bytes, "cuMemsetD8Async", (DevicePointer to, unsigned char value, size_t count, Stream stream))               \
-  X(fill_words, "cuMemsetD32Async", (DevicePointer to, unsigned value, size_t count, Stream stream))                   \
   X(launch, "cuLaunchKernel",                                                                                          \
     (Function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,         \
      unsigned block_z, unsigned shared_bytes, Stream stream, void** parameters, void** extra))                         \
@@ -54,7 +51,6 @@ namespace harrier::cuda {
   X(graph_destroy, "cuGraphDestroy", (Graph graph))                                                                    \
   X(event_create, "cuEventCreate", (Event * event, unsigned flags))                                                    \
   X(event_record, "cuEventRecord", (Event event, Stream stream))                                                       \
-  X(event_synchronize, "cuEventSynchronize", (Event event))                                                            \
   X(event_elapsed, "cuEventElapsedTime", (float* milliseconds, Event start, Event end))                                \
   X(event_destroy, "cuEventDestroy_v2", (Event event))                                                                 \
   X(pointer_attribute, "cuPointerGetAttribute", (void* value, int attribute, DevicePointer pointer))                   \

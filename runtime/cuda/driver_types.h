@@ -45,7 +45,6 @@ inline constexpr Result kLaunchFailed = 719;
 inline constexpr Result kDriverMismatch = 803;
 
 // CUdevice_attribute
-inline constexpr int kClockRate = 13;
 inline constexpr int kMultiprocessorCount = 16;
 inline constexpr int kMaxSharedBytesPerBlock = 97;  // with opt-in
 inline constexpr int kMemoryClockRate = 36;
@@ -57,8 +56,6 @@ inline constexpr int kSharedBytesPerMultiprocessor = 81;
 inline constexpr int kRegistersPerMultiprocessor = 82;
 
 // CUfunction_attribute
-inline constexpr int kFunctionLocalBytes = 3;
-inline constexpr int kFunctionRegisters = 4;
 inline constexpr int kFunctionMaxDynamicSharedBytes = 8;
 
 // CUpointer_attribute
