@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 #include <string_view>
 
 #include "compiler/bind_arrays.h"
@@ -189,6 +190,13 @@ void bind_parameters(const LoweredPattern& lowered, BoundPattern& bound) {
 }
 
 }  // namespace
+
+Bindings without_needless(const Pattern& simplified, const std::vector<std::string>& written, Bindings bindings) {
+  std::set<std::string> needless(written.begin(), written.end());
+  for (const ArrayUse& use : array_uses(simplified)) needless.erase(use.name);
+  for (const std::string& name : needless) bindings.erase(name);
+  return bindings;
+}
 
 BoundPattern bind(const Pattern& pattern, const Shape& shape, const LoweredPattern& lowered, const Geometry& geometry,
                   const Bindings& bindings) {

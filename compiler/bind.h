@@ -53,6 +53,11 @@ struct BoundPattern {
   std::vector<std::shared_ptr<void>> owned;
 };
 
+/// What of `bindings` the simplified pattern still names. An array that simplifying made needless (`written` names all
+/// of the pattern as written) may be bound all the same; a name that was never in the pattern stays, for bind to
+/// refuse.
+Bindings without_needless(const Pattern& simplified, const std::vector<std::string>& written, Bindings bindings);
+
 /// Throws InvalidInput (one line: array, value, limit, remedy) for: unbound or extra names, wrong rank, shape or
 /// element type, numbers out of range (block indices, tokens, negative counts), NaN in float arrays, an expression
 /// index that cannot be proved in range.

@@ -1,11 +1,7 @@
-#include <atomic>
-#include <future>
-#include <map>
-#include <mutex>
-
 #include "compiler/compiled_kernel.h"
 #include "compiler/cpu_backend.h"
 #include "compiler/harrier.h"
+#include "compiler/single_flight.h"
 #include "ir/text.h"
 #include "ir/verify.h"
 
@@ -44,41 +40,19 @@ Kernel compile(const Workload& workload, const CompileOptions& options) {
 }
 
 struct Compiler::Cache {
-  std::mutex mutex;
-  std::map<std::string, std::shared_future<std::shared_ptr<const CpuCode>>> code;
-  std::atomic<int64_t> compilations{0};
+  SingleFlight<CpuCode> code;
 };
 
 Compiler::Compiler(CompileOptions options) : cache_(std::make_shared<Cache>()), options_(std::move(options)) {}
 
 Kernel Compiler::compile(const Workload& workload) {
   CompiledKernel kernel = prepare(workload, options_);
-  const std::string key = structure_key(kernel.compilation);
-  std::promise<std::shared_ptr<const CpuCode>> promise;
-  std::shared_future<std::shared_ptr<const CpuCode>> code;
-  bool compiles_here = false;
-  {
-    const std::lock_guard lock(cache_->mutex);
-    const auto [entry, inserted] = cache_->code.try_emplace(key);
-    if (inserted) entry->second = promise.get_future().share();
-    code = entry->second;
-    compiles_here = inserted;
-  }
-  if (compiles_here) {
-    try {
-      promise.set_value(std::make_shared<const CpuCode>(compile_for_cpu(kernel.compilation, kernel.compile_times)));
-      ++cache_->compilations;
-    } catch (...) {
-      // A failure is not remembered: whoever waits sees it, whoever comes later tries again.
-      promise.set_exception(std::current_exception());
-      const std::lock_guard lock(cache_->mutex);
-      cache_->code.erase(key);
-    }
-  }
-  kernel.code = code.get();
+  kernel.code = cache_->code.get(structure_key(kernel.compilation), [&] {
+    return std::make_shared<const CpuCode>(compile_for_cpu(kernel.compilation, kernel.compile_times));
+  });
   return Kernel(std::make_shared<const CompiledKernel>(std::move(kernel)));
 }
 
-int64_t Compiler::compilations() const { return cache_->compilations; }
+int64_t Compiler::compilations() const { return cache_->code.made(); }
 
 }  // namespace harrier

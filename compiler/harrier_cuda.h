@@ -148,7 +148,8 @@ class CudaKernel {
   CudaBinding bind(const Bindings& bindings, const Geometry& geometry, const CudaBindOptions& options = {}) const;
 
   /// As bind, for lengths and arrays on the device: what they hold is not looked at, so ids of documents are compared
-  /// key by key, and blocks past a sequence are skipped. Takes block tables ([batch or 1, heads or 1, row blocks, key
+  /// key by key, and blocks past a sequence are skipped;
+  /// offsets must rise and stay inside their arrays. Takes block tables ([batch or 1, heads or 1, row blocks, key
   /// blocks], uint8, bool, int32 or int64, or their two arrays of offsets and indices), random blocks of bigbird, bits
   /// (uint8, 8 keys a byte), biases, slopes, sink logits (float32) and segment ids (int32). Throws InvalidInput for
   /// what needs the host: global token arrays, arrays of expressions, and tables that are looked up pair by pair.
@@ -166,10 +167,11 @@ class CudaKernel {
 
   const CudaCompilation& compilation() const;
   const cuda::CudaBinary& binary() const;
-  const std::vector<PassTime>& compile_times() const;  // passes, then "nvrtc", "load"
+  const std::vector<PassTime>& compile_times() const;  // passes, then "nvrtc and load"
   const std::vector<std::string>& notes() const;       // why the plan is not the default, and what slows it down
 
  private:
+  friend class CudaCompiler;
   friend CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const struct CudaCompileOptions& options);
   explicit CudaKernel(std::shared_ptr<const CudaCode> code) : code_(std::move(code)) {}
   std::shared_ptr<const CudaCode> code_;
@@ -186,6 +188,21 @@ struct CudaCompileOptions {
 /// Verifies, emits, compiles, loads. Throws InvalidInput (also for what CUDA kernels do not do: fp32, say),
 /// ToolchainError, DeviceError.
 CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options = {});
+
+/// Compiles for one GPU and remembers by structure: workloads that differ only in numbers (windows, scales, lengths)
+/// share machine code, so changing them compiles nothing. Safe for several threads; equal workloads compile once.
+class CudaCompiler {
+ public:
+  explicit CudaCompiler(Gpu gpu, CudaCompileOptions options = {});
+  CudaKernel compile(const Workload& workload);
+  int64_t compilations() const;  // kernels compiled so far
+
+ private:
+  struct Cache;
+  Gpu gpu_;
+  CudaCompileOptions options_;
+  std::shared_ptr<Cache> cache_;
+};
 
 /// The kernel, and the kernels that build lists and the order of work.
 struct CudaBinaries {

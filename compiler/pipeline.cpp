@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <set>
 
 #include "compiler/cuda/cuda_pipeline.h"
 #include "compiler/passes/choose_plan.h"
@@ -53,12 +52,8 @@ std::string print_lower_pattern(const Compilation& state) { return print(state.l
 void run_bind(LaunchState& state) {
   const Compilation& compilation = *state.compilation;
   const Pattern& pattern = compilation.workload.pattern;
-  // An array that simplifying made needless may be bound all the same; a name that was never in the pattern may not.
-  std::set<std::string> needless(compilation.array_names.begin(), compilation.array_names.end());
-  for (const ArrayUse& use : array_uses(pattern)) needless.erase(use.name);
-  Bindings bindings = *state.bindings;
-  for (const std::string& name : needless) bindings.erase(name);
-  state.bound = harrier::bind(pattern, compilation.workload.shape, compilation.lowered, *state.geometry, bindings);
+  state.bound = harrier::bind(pattern, compilation.workload.shape, compilation.lowered, *state.geometry,
+                              without_needless(pattern, compilation.array_names, *state.bindings));
 }
 
 void verify_bind(const LaunchState& state) {

@@ -16,6 +16,7 @@
 #include "cli/svg.h"
 #include "cli/terminal.h"
 #include "cli/workload_file.h"
+#include "compiler/cpu_backend.h"
 #include "compiler/cuda/choose_cuda_plan.h"
 #include "compiler/harrier.h"
 #include "compiler/passes/choose_plan.h"
@@ -152,8 +153,8 @@ std::string plan_on_gpu(const Workload& workload, CudaFamily family) {
 }
 
 /// By what runs it, in the order in which they are printed.
-std::vector<std::pair<const char*, std::string>> plans_of(const Workload& workload, const CpuPlan& cpu) {
-  return {{"cpu", print(cpu)},
+std::vector<std::pair<const char*, std::string>> plans_of(const Workload& workload) {
+  return {{"cpu", print(choose_cpu_plan(workload, host_target()))},
           {"sm_90a", plan_on_gpu(workload, CudaFamily::kSm90)},
           {"sm_80", plan_on_gpu(workload, CudaFamily::kSm80)}};
 }
@@ -192,7 +193,7 @@ int show_command(const ShowOptions& options, Streams& streams) {
 
   if (options.json) {
     nlohmann::ordered_json json = as_json(options, scenery, tile, picture, notes);
-    for (const auto& [name, text] : plans_of(workload, plan)) json["plans"][name] = text;
+    for (const auto& [name, text] : plans_of(workload)) json["plans"][name] = text;
     if (!options.svg.empty()) json["svg"] = options.svg;
     print_json(json, streams.out);
     return kSuccess;
@@ -205,7 +206,7 @@ int show_command(const ShowOptions& options, Streams& streams) {
   }
   fmt::print(streams.out, "\n{}\n{}\n", draw_in_terminal(picture, streams.has_color),
              terminal_legend(picture, streams.has_color));
-  for (const auto& [name, text] : plans_of(workload, plan)) fmt::print(streams.out, "plan {:<8}{}\n", name, text);
+  for (const auto& [name, text] : plans_of(workload)) fmt::print(streams.out, "plan {:<8}{}\n", name, text);
   if (!options.svg.empty()) fmt::print(streams.out, "drawn in {}\n", options.svg);
   return kSuccess;
 }

@@ -185,7 +185,7 @@ void enqueue_build(const CudaCode& code, const DeviceBuild& build, cuda::Stream 
         .grid_y = static_cast<unsigned>(build.list_heads),
         .threads = kThreads,
         .shared_bytes = builder_shared_bytes(code.compilation.lowered, code.compilation.plan)};
-    cuda::enqueue(device, code.build_lists, shape, parameters, stream);
+    cuda::enqueue(device, code.loaded->build_lists, shape, parameters, stream);
   }
   OrderParams order = build.order;
   void* parameters[] = {&order};
@@ -198,9 +198,9 @@ void enqueue_build(const CudaCode& code, const DeviceBuild& build, cuda::Stream 
                                     .grid_y = heads,
                                     .threads = kThreads,
                                     .shared_bytes = 0};
-  cuda::enqueue(device, code.measure_rows, by_warp, parameters, stream);
-  cuda::enqueue(device, code.cut_rows, by_thread, parameters, stream);
-  cuda::enqueue(device, code.order_rows, by_warp, parameters, stream);
+  cuda::enqueue(device, code.loaded->measure_rows, by_warp, parameters, stream);
+  cuda::enqueue(device, code.loaded->cut_rows, by_thread, parameters, stream);
+  cuda::enqueue(device, code.loaded->order_rows, by_warp, parameters, stream);
 }
 
 }  // namespace harrier

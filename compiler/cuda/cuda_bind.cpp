@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <set>
 
 #include "codegen/cuda/emit_stub.h"
 #include "codegen/cuda/segment_bounds.h"
@@ -11,13 +10,10 @@
 #include "compiler/cuda/cuda_bound.h"
 #include "compiler/harrier_cuda.h"
 #include "ir/error.h"
-#include "ir/verify.h"
 #include "runtime/cuda/stream.h"
 
 namespace harrier {
 namespace {
-
-constexpr int64_t kLongestSequence = int64_t{1} << 26;  // half of kRaggedTokens: coordinates stay in int32
 
 /// Runs a step and remembers how long it took.
 template <typename Step>
@@ -50,15 +46,6 @@ void check_lengths(const Geometry& geometry, bool packed) {
     throw InvalidInput(fmt::format("the batch has {} tokens, the limit is 2^31: split it",
                                    std::max(geometry.query_tokens, geometry.key_tokens)));
   }
-}
-
-/// What simplifying made needless may be bound all the same; a name that was never in the pattern may not.
-Bindings needed(const CudaCompilation& compilation, const Bindings& bindings) {
-  std::set<std::string> needless(compilation.array_names.begin(), compilation.array_names.end());
-  for (const ArrayUse& use : array_uses(compilation.workload.pattern)) needless.erase(use.name);
-  Bindings kept = bindings;
-  for (const std::string& name : needless) kept.erase(name);
-  return kept;
 }
 
 int64_t element_bytes(ArraySlot::Element element) { return element == ArraySlot::Element::kUInt8 ? 1 : 4; }
@@ -250,16 +237,17 @@ CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry,
   const CudaCompilation& compilation = code_->compilation;
   const Shape& shape = compilation.workload.shape;
   check_lengths(geometry, options.packed);
+  if (options.schedule) verify(*options.schedule);
   auto bound = std::make_shared<CudaBound>();
   bound->code = code_;
   bound->geometry = geometry;
   bound->packed = options.packed;
-  bound->schedule = options.schedule
-                        ? *options.schedule
-                        : choose_cuda_schedule(shape, geometry, code_->shape.grid_x, compilation.target.l2_bytes);
+  bound->schedule = options.schedule ? *options.schedule
+                                     : choose_cuda_schedule(shape, geometry, code_->loaded->shape.grid_x,
+                                                            compilation.target.l2_bytes);
   bound->pattern = timed(bound->times, "bind", [&] {
     return harrier::bind(compilation.workload.pattern, shape, compilation.pattern, geometry,
-                         needed(compilation, bindings));
+                         without_needless(compilation.workload.pattern, compilation.array_names, bindings));
   });
   if (has_falling_segments(bound->pattern, geometry)) {
     bound->code = timed(bound->times, "compile for unsorted documents", [&] { return code_for_unsorted(code_); });

@@ -212,7 +212,6 @@ class DeviceBinder {
 };
 
 void check_sizes(const CudaDeviceInputs& inputs) {
-  constexpr int64_t kLongest = int64_t{1} << 26;
   const int64_t sizes[] = {inputs.batch, inputs.query_tokens, inputs.key_tokens, inputs.longest_key,
                            inputs.longest_query};
   for (const int64_t size : sizes) {
@@ -220,9 +219,9 @@ void check_sizes(const CudaDeviceInputs& inputs) {
     throw InvalidInput(
         fmt::format("a batch or a number of tokens is {}, expected 0 to 2^31 - 2: split the batch", size));
   }
-  if (std::max(inputs.longest_query, inputs.longest_key) > kLongest) {
+  if (std::max(inputs.longest_query, inputs.longest_key) > kLongestSequence) {
     throw InvalidInput(fmt::format("the longest sequence has {} tokens, CUDA kernels take up to {}: split it",
-                                   std::max(inputs.longest_query, inputs.longest_key), kLongest));
+                                   std::max(inputs.longest_query, inputs.longest_key), kLongestSequence));
   }
   if (inputs.packed && inputs.cu_query == 0) {
     throw InvalidInput("a packed batch needs cu_query on the device: batch + 1 offsets of int32");
@@ -251,6 +250,7 @@ SequenceTable sequences_of(const CudaDeviceInputs& inputs) {
 
 CudaBinding CudaKernel::bind_on_device(const CudaDeviceInputs& inputs, const CudaBindOptions& options) const {
   check_sizes(inputs);
+  if (options.schedule) verify(*options.schedule);
   auto bound = std::make_shared<CudaBound>();
   // Nobody has looked whether ids of documents fall.
   bound->code = code_for_unsorted(code_);
@@ -261,9 +261,10 @@ CudaBinding CudaKernel::bind_on_device(const CudaDeviceInputs& inputs, const Cud
   bound->packed = inputs.packed;
   bound->geometry.query_tokens = inputs.packed ? inputs.query_tokens : inputs.batch * inputs.longest_query;
   bound->geometry.key_tokens = inputs.packed ? inputs.key_tokens : inputs.batch * inputs.longest_key;
-  bound->schedule = options.schedule ? *options.schedule
-                                     : choose_cuda_schedule(code.compilation.workload.shape, bound->geometry,
-                                                            code.shape.grid_x, code.compilation.target.l2_bytes);
+  bound->schedule = options.schedule
+                        ? *options.schedule
+                        : choose_cuda_schedule(code.compilation.workload.shape, bound->geometry,
+                                               code.loaded->shape.grid_x, code.compilation.target.l2_bytes);
   bound->sequences = sequences_of(inputs);
   DeviceBinder binder(code, inputs, *bound);
   binder.bind_arrays();

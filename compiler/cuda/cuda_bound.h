@@ -9,6 +9,9 @@
 
 namespace harrier {
 
+/// Half of kRaggedTokens: coordinates stay in int32.
+inline constexpr int64_t kLongestSequence = int64_t{1} << 26;
+
 struct CudaBound {
   std::shared_ptr<const CudaCode> code;
   Geometry geometry;

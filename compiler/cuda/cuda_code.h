@@ -1,6 +1,7 @@
 // What a CudaKernel holds, and how arrays go to the device.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,14 +14,9 @@
 
 namespace harrier {
 
-struct CudaCode {
-  Gpu gpu;
-  Workload workload;  // as it was given
-  CudaCompileOptions options;
-  CudaCompilation compilation;
+/// Machine code on the device, shared by kernels of equal structure.
+struct LoadedCode {
   cuda::CudaBinary binary;
-  std::vector<PassTime> compile_times;
-  std::vector<std::string> notes;
   std::unique_ptr<cuda::LoadedModule> module;
   cuda::Function forward = nullptr;
   cuda::Function combine = nullptr;
@@ -30,15 +26,25 @@ struct CudaCode {
   cuda::Function cut_rows = nullptr;
   cuda::Function order_rows = nullptr;
   cuda::LaunchShape shape;  // of the forward kernel; grid_x is the most CTAs that run at a time
+};
+
+/// Where machine code comes from: NVRTC, or what it made for the same structure before.
+using CodeSource = std::function<std::shared_ptr<const LoadedCode>(const CudaCompilation&)>;
+
+struct CudaCode {
+  Gpu gpu;
+  Workload workload;  // as it was given
+  CudaCompileOptions options;
+  CodeSource source;
+  CudaCompilation compilation;
+  std::shared_ptr<const LoadedCode> loaded;
+  std::vector<PassTime> compile_times;
+  std::vector<std::string> notes;
 
   // The same for documents whose ids fall somewhere: compiled when such ids are bound.
   mutable std::mutex mutex;
   mutable std::shared_ptr<const CudaCode> unsorted;
 };
-
-/// Compiles and loads. Throws InvalidInput, ToolchainError, DeviceError.
-std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu& gpu,
-                                             const CudaCompileOptions& options, bool sorted_segments);
 
 /// The code for ids of documents that fall somewhere; `code` itself where it is that. Compiles it at most once.
 std::shared_ptr<const CudaCode> code_for_unsorted(const std::shared_ptr<const CudaCode>& code);

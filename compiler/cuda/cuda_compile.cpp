@@ -9,6 +9,7 @@
 #include "codegen/cuda/table_use.h"
 #include "compiler/cuda/cuda_code.h"
 #include "compiler/harrier_cuda.h"
+#include "compiler/single_flight.h"
 #include "ir/error.h"
 
 namespace harrier {
@@ -61,43 +62,21 @@ CudaBinaries compile_source(const cuda::Nvrtc& nvrtc, const CudaCompilation& com
   return binaries;
 }
 
-std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu& gpu,
-                                             const CudaCompileOptions& options, bool sorted_segments) {
-  auto code = std::make_shared<CudaCode>();
-  code->gpu = gpu;
-  code->workload = workload;
-  code->options = options;
-  code->options.observer = {};  // what it refers to may be gone when falling segment ids compile again
-  PassObserver observer = options.observer;
-  observer.times = &code->compile_times;
-  CudaTarget target = target_of(gpu);
-  if (!options.architecture.empty()) target.architecture = options.architecture;
-  code->compilation = prepare_cuda(workload, target, options.plan, observer, sorted_segments);
-  const auto compile_start = std::chrono::steady_clock::now();
-  CudaBinaries binaries = compile_source(gpu.nvrtc, code->compilation, options.use_cache, options.stop);
-  // The pattern may need more registers than the default plan leaves: then a roomier one.
-  for (std::string complaint = complaint_of(binaries.kernel); !complaint.empty() && !options.plan;) {
-    const std::optional<CudaPlan> roomier = roomier_plan(code->compilation.plan);
-    code->notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint, print(code->compilation.plan),
-                                      roomier ? ": a roomier one was taken" : ""));
-    if (!roomier) break;
-    code->compilation = prepare_cuda(workload, target, roomier, {}, sorted_segments);
-    binaries = compile_source(gpu.nvrtc, code->compilation, options.use_cache, options.stop);
-    complaint = complaint_of(binaries.kernel);
-  }
-  code->binary = std::move(binaries.kernel);
-  code->compile_times.push_back({"nvrtc", microseconds_since(compile_start)});
+namespace {
 
-  const auto start = std::chrono::steady_clock::now();
-  const CudaPlan& plan = code->compilation.plan;
-  const int64_t shared = shared_bytes(plan, code->compilation.workload.shape);
+std::shared_ptr<const LoadedCode> load_code(const Gpu& gpu, const CudaCompilation& compilation,
+                                            const CudaCompileOptions& options) {
+  CudaBinaries binaries = compile_source(gpu.nvrtc, compilation, options.use_cache, options.stop);
+  auto code = std::make_shared<LoadedCode>();
+  code->binary = std::move(binaries.kernel);
+  const CudaPlan& plan = compilation.plan;
+  const int64_t shared = shared_bytes(plan, compilation.workload.shape);
   const int threads = cuda_threads(plan);
   code->module = std::make_unique<cuda::LoadedModule>(gpu.device, code->binary.image);
   code->forward = code->module->function(kCudaForwardName, shared);
   code->combine = code->module->function(kCudaCombineName);
   code->builder_module = std::make_unique<cuda::LoadedModule>(gpu.device, binaries.builder.image);
-  const LoweredPattern lowered = cuda_pattern(code->compilation.lowered, plan);
-  if (key_source_of(lowered) == CudaKeySource::kLists) {
+  if (key_source_of(cuda_pattern(compilation.lowered, plan)) == CudaKeySource::kLists) {
     code->build_lists = code->builder_module->function(kCudaListsName);
   }
   code->measure_rows = code->builder_module->function(kCudaMeasureName);
@@ -112,23 +91,75 @@ std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu
                  .grid_y = 1,
                  .threads = static_cast<unsigned>(threads),
                  .shared_bytes = shared};
-  code->compile_times.push_back({"load", microseconds_since(start)});
   return code;
 }
+
+std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu& gpu,
+                                             const CudaCompileOptions& options, const CodeSource& source,
+                                             bool sorted_segments) {
+  auto code = std::make_shared<CudaCode>();
+  code->gpu = gpu;
+  code->workload = workload;
+  code->options = options;
+  code->options.observer = {};  // what it refers to may be gone when falling segment ids compile again
+  code->source = source;
+  PassObserver observer = options.observer;
+  observer.times = &code->compile_times;
+  CudaTarget target = target_of(gpu);
+  if (!options.architecture.empty()) target.architecture = options.architecture;
+  code->compilation = prepare_cuda(workload, target, options.plan, observer, sorted_segments);
+  const auto start = std::chrono::steady_clock::now();
+  code->loaded = source(code->compilation);
+  // The pattern may need more registers than the default plan leaves: then a roomier one.
+  for (std::string complaint = complaint_of(code->loaded->binary); !complaint.empty() && !options.plan;) {
+    const std::optional<CudaPlan> roomier = roomier_plan(code->compilation.plan);
+    code->notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint, print(code->compilation.plan),
+                                      roomier ? ": a roomier one was taken" : ""));
+    if (!roomier) break;
+    code->compilation = prepare_cuda(workload, target, roomier, {}, sorted_segments);
+    code->loaded = source(code->compilation);
+    complaint = complaint_of(code->loaded->binary);
+  }
+  code->compile_times.push_back({"nvrtc and load", microseconds_since(start)});
+  return code;
+}
+
+}  // namespace
 
 std::shared_ptr<const CudaCode> code_for_unsorted(const std::shared_ptr<const CudaCode>& code) {
   if (!code->compilation.sorted_segments) return code;
   const std::lock_guard lock(code->mutex);
-  if (!code->unsorted) code->unsorted = compile_code(code->workload, code->gpu, code->options, false);
+  if (!code->unsorted) code->unsorted = compile_code(code->workload, code->gpu, code->options, code->source, false);
   return code->unsorted;
 }
 
 CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options) {
-  return CudaKernel(compile_code(workload, gpu, options, true));
+  const CodeSource source = [gpu, use_cache = options.use_cache, stop = options.stop](const CudaCompilation& wanted) {
+    return load_code(gpu, wanted, {.use_cache = use_cache, .stop = stop});
+  };
+  return CudaKernel(compile_code(workload, gpu, options, source, true));
 }
 
+struct CudaCompiler::Cache {
+  SingleFlight<LoadedCode> code;
+};
+
+CudaCompiler::CudaCompiler(Gpu gpu, CudaCompileOptions options)
+    : gpu_(std::move(gpu)), options_(std::move(options)), cache_(std::make_shared<Cache>()) {}
+
+CudaKernel CudaCompiler::compile(const Workload& workload) {
+  const CodeSource source = [gpu = gpu_, cache = cache_, use_cache = options_.use_cache,
+                             stop = options_.stop](const CudaCompilation& wanted) {
+    return cache->code.get(structure_key(wanted),
+                           [&] { return load_code(gpu, wanted, {.use_cache = use_cache, .stop = stop}); });
+  };
+  return CudaKernel(compile_code(workload, gpu_, options_, source, true));
+}
+
+int64_t CudaCompiler::compilations() const { return cache_->code.made(); }
+
 const CudaCompilation& CudaKernel::compilation() const { return code_->compilation; }
-const cuda::CudaBinary& CudaKernel::binary() const { return code_->binary; }
+const cuda::CudaBinary& CudaKernel::binary() const { return code_->loaded->binary; }
 const std::vector<std::string>& CudaKernel::notes() const { return code_->notes; }
 const std::vector<PassTime>& CudaKernel::compile_times() const { return code_->compile_times; }
 

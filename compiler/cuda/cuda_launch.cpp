@@ -51,11 +51,6 @@ void check_tensor(const CudaCode& code, const NamedTensor& named) {
                     "strides are multiples of {}",
                     named.name, stride, kCopyElements, kCopyElements));
   }
-  if (named.columns % kCopyElements != 0 && tensor.token_stride < (named.columns + 7) / 8 * 8 &&
-      tensor.head_stride < (named.columns + 7) / 8 * 8) {
-    throw InvalidInput(fmt::format("{} has rows of {} elements side by side, kernels copy {} at a time: pad its rows",
-                                   named.name, named.columns, kCopyElements));
-  }
   constexpr uint64_t kAlignment = 16;
   if (tensor.data % kAlignment != 0) {
     throw InvalidInput(
@@ -133,11 +128,12 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   cuda::check(driver, driver.stream_synchronize(nullptr), "clearing the counter");
 
   ForwardParams& params = state->params;
-  if (plan.family == CudaFamily::kSm90 && query_tokens > 0 && key_tokens > 0) {
+  if (plan.family == CudaFamily::kSm90 && query_tokens > 0) {
     params.query = map_of(code, q, batches, tile_q);
-    params.key = map_of(code, k, batches, plan.box_rows);
-    params.value = map_of(code, v, batches, plan.box_rows);
     params.output = map_of(code, out, batches, kOutputBoxRows);
+    // Without keys nothing is brought, but the kernel prefetches its maps: they have to be some.
+    params.key = key_tokens > 0 ? map_of(code, k, batches, plan.box_rows) : params.query;
+    params.value = key_tokens > 0 ? map_of(code, v, batches, plan.box_rows) : params.query;
   }
   params.query_rows = rows_of(q);
   params.key_rows = rows_of(k);
@@ -167,9 +163,9 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
 
   state->split_rows = binding->build.order.split_rows;
   state->split_count = &binding->build.order.state->split_count;
-  state->forward = code.shape;
-  state->forward.grid_x =
-      static_cast<unsigned>(std::min<int64_t>(code.shape.grid_x, std::max<int64_t>(binding->built.order_length, 1)));
+  state->forward = code.loaded->shape;
+  state->forward.grid_x = static_cast<unsigned>(
+      std::min<int64_t>(code.loaded->shape.grid_x, std::max<int64_t>(binding->built.order_length, 1)));
   state->combine = {.grid_x = static_cast<unsigned>(binding->built.split_count),
                     .grid_y = static_cast<unsigned>(tile_q / kCombineQueries),
                     .threads = kCombineThreads,
@@ -183,11 +179,11 @@ void CudaLaunch::enqueue(cuda::Stream stream) const {
   const cuda::OpenDevice& device = *code.gpu.device;
   if (state_->bound->builds_anew) enqueue_build(code, state_->bound->build, stream);
   void* forward[] = {&state_->params};
-  cuda::enqueue(device, code.forward, state_->forward, forward, stream);
+  cuda::enqueue(device, code.loaded->forward, state_->forward, forward, stream);
   if (state_->combine.grid_x == 0) return;
   void* combine[] = {&state_->params, static_cast<void*>(&state_->split_rows),
                      static_cast<void*>(&state_->split_count)};
-  cuda::enqueue(device, code.combine, state_->combine, combine, stream);
+  cuda::enqueue(device, code.loaded->combine, state_->combine, combine, stream);
 }
 
 const CudaSchedule& CudaLaunch::schedule() const { return state_->bound->schedule; }

@@ -19,6 +19,9 @@ struct CudaSchedule {
 /// "8 heads together, rows past 16 key tiles split into at most 528 parts"
 std::string print(const CudaSchedule& schedule);
 
+/// Throws InvalidInput for numbers below 0, or no head together.
+void verify(const CudaSchedule& schedule);
+
 /// As many heads together as L2 holds K and V of the whole batch for; parts for four times the CTAs that run at a time.
 CudaSchedule choose_cuda_schedule(const Shape& shape, const Geometry& geometry, int64_t ctas, int64_t l2_bytes);
 

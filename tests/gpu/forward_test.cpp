@@ -183,6 +183,14 @@ TEST_P(GpuRandomPatterns, MatchTheOracle) {
 
 INSTANTIATE_TEST_SUITE_P(All, GpuRandomPatterns, testing::Range(0, 24));
 
+TEST(GpuForward, WritesZerosWhereABatchHasNoKeysAtAll) {
+  for (const Kernels kernels : {Kernels::kOwn, Kernels::kPortable}) {
+    expect_matches_oracle(
+        {workload_of(causal(), shape_of(2, 1, 64)), packed_geometry({70, 3}, {0, 0}), LayoutKind::kPacked, 77},
+        kernels);
+  }
+}
+
 TEST(GpuForward, WalksSortedDocumentsAsIntervals) {
   const std::vector<int64_t> lengths = {300, 0, 70};
   std::vector<int32_t> segments;

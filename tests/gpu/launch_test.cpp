@@ -137,6 +137,41 @@ TEST(GpuLaunch, RunsFromSeveralThreadsAtOnce) {
   EXPECT_THAT(same, testing::Each(50));
 }
 
+TEST(GpuLaunch, ReadsPartsOfAFusedTensor) {
+  // [tokens, 3, heads, dim]: q, k and v are views of it, and give the bits that dense tensors of the same numbers give.
+  const CudaKernel kernel = window_kernel();
+  const DeviceCase dense = make_case(kernel, 7);
+  std::vector<uint16_t> fused(static_cast<size_t>(3 * kElements));
+  int64_t part = 0;
+  for (const cuda::DeviceMemory* memory : {&dense.q, &dense.k, &dense.v}) {
+    std::vector<uint16_t> values(static_cast<size_t>(kElements));
+    cuda::copy_to_host(*gpu().device, std::as_writable_bytes(std::span(values)), memory->pointer());
+    for (int64_t token = 0; token < kTokens; ++token) {
+      std::copy_n(values.begin() + token * kDim, kDim, fused.begin() + (3 * token + part) * kDim);
+    }
+    ++part;
+  }
+  const cuda::DeviceMemory memory = cuda::copy_to_device(gpu().device, std::as_bytes(std::span(fused)));
+  CudaTensors views = dense.tensors();
+  part = 0;
+  for (CudaTensor* view : {&views.q, &views.k, &views.v}) {
+    *view = {.data = memory.pointer() + static_cast<uint64_t>(2 * kDim * part++),
+             .batch_stride = 0,
+             .token_stride = 3 * kDim,
+             .head_stride = kDim};
+  }
+  const cuda::CurrentContext current(*gpu().device);
+  cuda::OwnStream stream(gpu().device);
+  kernel.prepare(dense.tensors(), dense.bound).enqueue(stream.get());
+  stream.synchronize();
+  const std::vector<uint8_t> expected = output_of(dense);
+  clear_output(dense, stream);
+  const CudaLaunch launch = kernel.prepare(views, dense.bound);
+  launch.enqueue(stream.get());
+  stream.synchronize();
+  EXPECT_EQ(output_of(dense), expected);
+}
+
 TEST(GpuLaunch, TouchesNothingForABatchWithoutTokens) {
   const CudaKernel kernel = window_kernel();
   const DeviceCase made = make_case(kernel, 4, {0, 0});

@@ -1,0 +1,75 @@
+// Default plans, the plan space and default schedules of GPUs.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "compiler/cuda/choose_cuda_plan.h"
+#include "compiler/cuda/cuda_schedule.h"
+#include "compiler/cuda/plan_space.h"
+#include "ir/text.h"
+
+namespace harrier {
+namespace {
+
+Workload workload_of(Mask mask, int64_t head_dim, int64_t length = 8192) {
+  return {
+      .name = "test",
+      .shape = {.heads = 8, .kv_heads = 2, .head_dim = head_dim, .value_dim = head_dim, .dtype = DataType::kBFloat16},
+      .pattern = {.mask = std::move(mask)},
+      .lengths = FixedLength{length}};
+}
+
+Geometry one_sequence(int64_t length) {
+  return {.sequences = {{length, length, length, length, 0, 0}}, .query_tokens = length, .key_tokens = length};
+}
+
+TEST(ExpectedKeys, FollowTheMask) {
+  EXPECT_EQ(expected_keys_per_query(all(), 1000), 1000);
+  EXPECT_EQ(expected_keys_per_query(none(), 1000), 0);
+  EXPECT_EQ(expected_keys_per_query(causal(), 1000), 500);
+  EXPECT_EQ(expected_keys_per_query(window(100, 20), 1000), 121);
+  EXPECT_EQ(expected_keys_per_query(window(100, 20) | sink(4), 1000), 125);
+  EXPECT_EQ(expected_keys_per_query(window(100, 0) & causal(), 1000), 101);
+  EXPECT_EQ(expected_keys_per_query(~sink(4), 1000), 996);
+  EXPECT_EQ(expected_keys_per_query(window(5000, 5000), 1000), 1000);
+}
+
+TEST(PlanSpace, HoldsTheDefaultFirstAndLegalPlansOnce) {
+  for (const int64_t head_dim : {64, 128, 192, 256}) {
+    for (const Mask& mask : {causal(), blocks(64, "table"), blocks(128, "table"), blocks(16, "table")}) {
+      const Workload workload = workload_of(mask, head_dim);
+      SCOPED_TRACE(print(workload));
+      const std::vector<CudaPlan> plans = plan_space(workload, CudaFamily::kSm90);
+      ASSERT_FALSE(plans.empty());
+      EXPECT_EQ(plans.front(), choose_cuda_plan(workload, CudaFamily::kSm90));
+      for (size_t i = 0; i < plans.size(); ++i) {
+        EXPECT_NO_THROW(verify(plans[i], workload.shape)) << print(plans[i]);
+        for (size_t j = 0; j < i; ++j) EXPECT_NE(plans[i], plans[j]) << print(plans[i]);
+      }
+    }
+  }
+}
+
+TEST(CudaPlans, DoNotFoldAScaleThatIsNotPositive) {
+  Workload workload = workload_of(causal(), 64);
+  EXPECT_TRUE(choose_cuda_plan(workload, CudaFamily::kSm90).fold_scale);
+  workload.pattern.score.scale = -0.5;
+  EXPECT_FALSE(choose_cuda_plan(workload, CudaFamily::kSm90).fold_scale);
+  workload.pattern.score.scale = 0.0;
+  EXPECT_FALSE(choose_cuda_plan(workload, CudaFamily::kSm80).fold_scale);
+}
+
+TEST(CudaSchedules, TakeHeadsTogetherWhoseKeysAndValuesFitTwoThirdsOfL2) {
+  const Shape shape = workload_of(causal(), 128).shape;
+  const auto heads = [&](int64_t length, int64_t l2_bytes) {
+    return choose_cuda_schedule(shape, one_sequence(length), 132, l2_bytes).heads_per_group;
+  };
+  // 8192 keys of K and V in 2 x 128 columns of 16 bits are 4 MiB; 4 query heads share them.
+  EXPECT_EQ(heads(8192, int64_t{6} << 20), 4);
+  EXPECT_EQ(heads(8192, int64_t{12} << 20), 8);
+  EXPECT_EQ(heads(8192, int64_t{1} << 40), 8) << "no more than there are";
+  EXPECT_EQ(heads(int64_t{1} << 24, int64_t{1} << 20), 4) << "one head of K and V at least";
+  EXPECT_EQ(heads(0, int64_t{1} << 20), 8);
+}
+
+}  // namespace
+}  // namespace harrier
