@@ -65,13 +65,14 @@ __device__ __forceinline__ VisibleElements<Mask> visible_elements(const Position
     const int limit = walked_keys<Mask>(at);
     VisibleElements<Mask> visible{interval_bits({0, limit}, first_key, chunk)};
     if constexpr (Mask::kKind == MaskKind::kPredicate) {
+      const int real_query = smaller(query, at.query_length - 1);  // arrays end where the sequence does
 // A loop: the predicate can be long, and is wanted only once in the code.
 #pragma unroll 1
       for (int i = 0; i < smaller(32, kElements); ++i) {
         const int element = 32 * chunk + i;
         const int key = first_key + 8 * (element / 2) + element % 2;
         if (element >= kElements || static_cast<uint32>(key) >= static_cast<uint32>(limit)) continue;  // holes, too
-        const int times = Mask::visible(at, query, key, count);
+        const int times = Mask::visible(at, real_query, key, count);
         if (times == 0) visible.bits &= ~(1u << i);
         visible.count(i, times);
       }
@@ -128,19 +129,21 @@ __device__ __forceinline__ void mask_tile(float (&scores)[Config::kTileK / 2], c
   }
 }
 
-/// Applies a score expression to every element of a tile.
+/// Applies a score expression to every element of a tile. Queries and keys past the end of the sequence, and holes, are
+/// taken for its last ones: what comes of them is hidden or never stored, but arrays end where the sequence does.
 template <class Config, class Score>
 __device__ __forceinline__ void score_tile(float (&scores)[Config::kTileK / 2], const Position& at, int query,
                                            const volatile int* boxes, int lane) {
   constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
 #pragma unroll
   for (int box = 0; box < kBoxes; ++box) {
-    const int first_key =
-        static_cast<int>(static_cast<uint32>(boxes[box]) & kNoBox) * Config::kBoxRows + 2 * (lane & 3);
+    const int entry = static_cast<int>(static_cast<uint32>(boxes[box]) & kNoBox);
+    const int first_key = entry == kNoBox ? at.key_length : entry * Config::kBoxRows + 2 * (lane & 3);
 #pragma unroll
     for (int i = 0; i < Config::kBoxRows / 2; ++i) {
       float& score = scores[box * (Config::kBoxRows / 2) + i];
-      score = Score::score(at, score, query + 8 * ((i >> 1) & 1), first_key + 8 * (i >> 2) + (i & 1));
+      score = Score::score(at, score, smaller(query + 8 * ((i >> 1) & 1), at.query_length - 1),
+                           smaller(first_key + 8 * (i >> 2) + (i & 1), at.key_length - 1));
     }
   }
 }
