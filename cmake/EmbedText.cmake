@@ -1,14 +1,15 @@
-# Writes OUTPUT, a C++ file that holds the text of FILES; called as a script with ROOT, FILES (separated by |), OUTPUT.
+# Writes OUTPUT, a C++ file that holds the text of FILES; called as a script with ROOT, FILES (separated by |), OUTPUT, and HEADER, which
+# declares the struct TYPE {name, text} and `std::span<const TYPE> FUNCTION()`.
 string(REPLACE "|" ";" files "${FILES}")
-set(text "#include \"codegen/cuda/kernel_files.h\"\n\n#include <array>\n\nnamespace harrier {\nnamespace {\n\n")
+set(text "#include \"${HEADER}\"\n\n#include <array>\n\nnamespace harrier {\nnamespace {\n\n")
 set(table "")
 set(count 0)
 foreach(file IN LISTS files)
   file(READ ${ROOT}/${file} content)
   string(APPEND text "constexpr char kText${count}[] = R\"harrier(${content})harrier\";\n\n")
-  string(APPEND table "    KernelFile{\"${file}\", kText${count}},\n")
+  string(APPEND table "    ${TYPE}{\"${file}\", kText${count}},\n")
   math(EXPR count "${count} + 1")
 endforeach()
-string(APPEND text "constexpr std::array<KernelFile, ${count}> kFiles = {\n${table}};\n\n}  // namespace\n\n")
-string(APPEND text "std::span<const KernelFile> kernel_files() { return kFiles; }\n\n}  // namespace harrier\n")
+string(APPEND text "constexpr std::array<${TYPE}, ${count}> kFiles = {\n${table}};\n\n}  // namespace\n\n")
+string(APPEND text "std::span<const ${TYPE}> ${FUNCTION}() { return kFiles; }\n\n}  // namespace harrier\n")
 file(WRITE ${OUTPUT} "${text}")
