@@ -28,6 +28,10 @@ struct LoadedCode {
   cuda::LaunchShape shape;  // of the forward kernel; grid_x is the most CTAs that run at a time
 };
 
+/// What slows a kernel down and is no error: registers that spill, products that the compiler serialised. Empty where
+/// nothing does.
+std::string complaint_of(const cuda::CudaBinary& binary);
+
 /// Where machine code comes from: NVRTC, or what it made for the same structure before.
 using CodeSource = std::function<std::shared_ptr<const LoadedCode>(const CudaCompilation&)>;
 

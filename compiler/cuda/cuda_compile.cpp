@@ -15,19 +15,18 @@
 namespace harrier {
 namespace {
 
-/// What slows a kernel down and is no error: registers that spill, products that the compiler serialised.
+double microseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
 std::string complaint_of(const cuda::CudaBinary& binary) {
   for (const cuda::EntryUse& entry : binary.entries) {
     if (entry.spill_bytes > 0) return fmt::format("{} spills {} bytes", entry.name, entry.spill_bytes);
   }
   return binary.notes.empty() ? std::string() : "the compiler serialised products: " + binary.notes.front();
 }
-
-double microseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
-}
-
-}  // namespace
 
 Gpu open_gpu(const GpuOptions& options) {
   auto device = std::make_shared<const cuda::OpenDevice>(cuda::load_driver(options.libcuda), options.ordinal);
