@@ -1,0 +1,48 @@
+// What a GPU can do per clock, as far as it ranks plans. Numbers of the hardware, and factors that were fitted to
+// measured kernels.
+#pragma once
+
+#include <cstdint>
+
+#include "ir/cuda_plan.h"
+
+namespace harrier::autotune {
+
+/// How far kernels stay from the peaks. Fitted to the H100's times in bench/results/h100.json; plans of other GPUs are
+/// ranked by the same factors until `time_factor` is measured there.
+struct Calibration {
+  double overlap_of_one = 1.45;  // how well units overlap with one worker a multiprocessor: the exponent of a p-norm
+  double overlap_of_many = 2.1;  // and with very many
+  double row_clocks = 2600;      // of a row's start and end, in which its CTA multiplies nothing
+  double partial_tile = 1.22;    // a tile with a mask, in tiles without
+  double part_clocks = 1800;     // a part of a split row more than a row: its results are written and read again
+  double launch_us = 4;          // of a kernel that does nothing
+  double time_factor = 1;        // measured time of the default plan over what the model said
+};
+
+struct DeviceModel {
+  int64_t multiprocessors = 132;
+  double clock_ghz = 1.7;
+  double flops_per_clock = 4096;  // of a multiprocessor's tensor cores, 16-bit factors
+  double exps_per_clock = 16;     // of a multiprocessor, as are the next three
+  double lanes_per_clock = 128;   // instructions of single lanes that are issued
+  double shared_bytes_per_clock = 128;
+  double l2_bytes_per_clock = 35;
+  double dram_gb_per_second = 3350;
+  int64_t l2_bytes = 52428800;
+  Calibration calibration = {};
+};
+
+/// What is known of a GPU without measuring. A number that is 0 is not known and left at the family's default.
+struct DeviceNumbers {
+  int capability_major = 9;
+  int capability_minor = 0;
+  int64_t multiprocessors = 0;
+  int64_t l2_bytes = 0;
+  double dram_gb_per_second = 0;
+};
+
+/// The model of a GPU: an H100 scaled to it from compute capability 9 on, an A100 or a GPU of 8.6 and 8.9 before.
+DeviceModel device_model(const DeviceNumbers& numbers);
+
+}  // namespace harrier::autotune
