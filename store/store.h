@@ -52,8 +52,9 @@ class Store {
   bool read(const std::function<void(sqlite::Database&)>& work);
   bool write(const std::function<void(sqlite::Database&)>& work);
 
-  /// As read, for commands that must tell what is wrong: throws InvalidInput with the reason.
-  void require(const std::function<void(sqlite::Database&)>& work);
+  /// The same for commands that must tell what is wrong: throw InvalidInput with the reason.
+  void require_read(const std::function<void(sqlite::Database&)>& work);
+  void require_write(const std::function<void(sqlite::Database&)>& work);
 
  private:
   struct State;

@@ -27,6 +27,7 @@ struct DeviceRow {
   int64_t memory_bus_bits = 0;
   int64_t memory_clock_khz = 0;
   std::string calibration = {};  // JSON; empty: not calibrated
+  int64_t calibrated_at = 0;     // seconds since 1970
   bool operator==(const DeviceRow&) const = default;
 };
 
@@ -55,7 +56,10 @@ struct TuningContext {
 
 enum class TrialStatus { kTimed, kNotCompiled, kSpilled, kWrong, kCrashed, kTimedOut, kSlow };
 
-/// One candidate in one session of tuning.
+/// "timed", "not compiled", ...
+std::string_view print(TrialStatus status);
+
+/// One candidate in one session of tuning. What is not a number becomes 0 in the store.
 struct MeasurementRow {
   std::string config;         // JSON of plan and schedule, canonical: equal texts are equal candidates
   std::string session;        // names one run of the tuner; rows of equal session and config replace each other
@@ -140,6 +144,8 @@ struct QuarantineRow {
 
 /// Counts a hit where the subject is there already; the later reason and end stay.
 bool quarantine(Store& store, const QuarantineRow& row);
+
+bool release_quarantine(Store& store, std::string_view subject, std::string_view silicon_key);
 
 /// Nothing where it is not, or no longer, in quarantine at `now` (seconds since 1970).
 std::optional<QuarantineRow> find_quarantine(Store& store, std::string_view subject, std::string_view silicon_key,
