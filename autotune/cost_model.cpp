@@ -58,6 +58,13 @@ std::vector<Item> items_in_order(const CudaSchedule& schedule, const Shape& shap
   return items;
 }
 
+/// Registers a thread of sm_90a needs: scores and their 16-bit copies, outputs, and the rest.
+bool expects_spills(const CudaPlan& plan, const Shape& shape) {
+  constexpr int64_t kOtherRegisters = 28;
+  return plan.family == CudaFamily::kSm90 &&
+         plan.tile_k * 3 / 4 + padded_dim(shape.value_dim) / 2 + kOtherRegisters > plan.consumer_registers;
+}
+
 /// Bytes that come from device memory. Q and O pass once; K and V of heads that are taken together come once if L2
 /// holds them, and otherwise as often as rows ask for them and L2 does not have them.
 double dram_bytes(const CudaPlan& plan, const CudaSchedule& schedule, const Shape& shape, const BatchRows& rows,
@@ -121,6 +128,9 @@ TileClocks tile_clocks(const CudaPlan& plan, const Shape& shape, const DeviceMod
     }
   }
   clocks.together = std::pow(sum, 1 / overlap);
+  // Tried last: most such plans are rejected once they are compiled.
+  constexpr double kSpilling = 2;
+  if (expects_spills(plan, shape)) clocks.together *= kSpilling;
   return clocks;
 }
 

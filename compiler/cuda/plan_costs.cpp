@@ -1,0 +1,144 @@
+#include "compiler/cuda/plan_costs.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "compiler/bind.h"
+#include "compiler/cuda/cuda_schedule.h"
+#include "compiler/cuda/plan_space.h"
+#include "compiler/passes/classify_tiles.h"
+#include "compiler/passes/lower_pattern.h"
+#include "compiler/passes/simplify.h"
+
+namespace harrier {
+namespace {
+
+/// Key boxes of a row, counted apart: those that a mask is evaluated on, and the others.
+struct BoxCounts {
+  int64_t full = 0;
+  int64_t partial = 0;
+};
+
+/// Boxes of the row's runs, which come in the order of keys. A box that a run does not fill is partial.
+BoxCounts count_boxes(const TileMap& map, int64_t row, int64_t box) {
+  BoxCounts counts;
+  int64_t last_partial = -1;
+  for (int64_t i = map.run_offsets[row]; i < map.run_offsets[row + 1]; ++i) {
+    const KeyRun& run = map.runs[i];
+    if (run.count_only != 0) continue;
+    const int64_t first = run.begin / box;
+    const int64_t end = (run.end + box - 1) / box;
+    for (int64_t place = first; place < end; ++place) {
+      const bool whole = run.count > 0 && run.begin <= place * box && (place + 1) * box <= run.end;
+      if (whole) {
+        ++counts.full;
+      } else if (place != last_partial) {
+        ++counts.partial;
+        last_partial = place;
+      }
+    }
+  }
+  return counts;
+}
+
+/// Rows of one shape of tiles, by draw.
+using RowsOfTiles = std::map<std::tuple<int, int, int>, std::vector<autotune::BatchRows>>;
+
+const std::vector<autotune::BatchRows>& rows_of(RowsOfTiles& known, const Workload& workload,
+                                                const std::vector<LengthDraw>& draws, const CudaPlan& plan) {
+  std::vector<autotune::BatchRows>& rows = known[{plan.consumers, plan.tile_k, plan.box_rows}];
+  if (rows.empty()) {
+    for (const LengthDraw& draw : draws) rows.push_back(batch_rows(workload, draw, plan));
+  }
+  return rows;
+}
+
+}  // namespace
+
+autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts) {
+  // Two transfers a clock, on a bus of so many bits.
+  const double dram_gb_per_second = 2.0 * facts.memory_clock_khz * facts.memory_bus_bits / 8 / 1e6;
+  return autotune::device_model({.capability_major = facts.capability_major,
+                                 .capability_minor = facts.capability_minor,
+                                 .multiprocessors = facts.multiprocessors,
+                                 .l2_bytes = facts.l2_bytes,
+                                 .dram_gb_per_second = dram_gb_per_second});
+}
+
+autotune::BatchRows batch_rows(const Workload& workload, const LengthDraw& draw, const CudaPlan& plan) {
+  const Shape& shape = workload.shape;
+  const BoundPattern bound =
+      harrier::bind(workload.pattern, shape, lower_pattern(workload.pattern, shape), draw.geometry, draw.bindings);
+  const int64_t box = plan.box_rows;
+  const TileMap map = classify_tiles(workload.pattern, shape, bound, draw.geometry, int64_t{64} * plan.consumers, box);
+  const int64_t boxes_of_tile = plan.tile_k / plan.box_rows;
+  autotune::BatchRows rows;
+  rows.key_tokens = draw.geometry.key_tokens;
+  rows.heads.resize(static_cast<size_t>(map.heads));
+  for (int64_t head = 0; head < map.heads; ++head) {
+    for (int64_t batch = 0; batch < std::ssize(draw.geometry.sequences); ++batch) {
+      for (int64_t tile = 0; tile < map.row_tiles(batch); ++tile) {
+        const BoxCounts counts = count_boxes(map, map.row_index(batch, head, tile), box);
+        // Tiles are filled with partial boxes first; the last of them takes full ones too.
+        const int64_t partial = (counts.partial + boxes_of_tile - 1) / boxes_of_tile;
+        const int64_t all = (counts.partial + counts.full + boxes_of_tile - 1) / boxes_of_tile;
+        rows.heads[static_cast<size_t>(head)].push_back({.full = all - partial, .partial = partial});
+      }
+    }
+  }
+  return rows;
+}
+
+std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geometry, int64_t ctas, int64_t l2_bytes) {
+  constexpr int kLongSplit = 48;
+  const CudaSchedule chosen = choose_cuda_schedule(shape, geometry, ctas, l2_bytes);
+  std::vector<CudaSchedule> schedules = {chosen};
+  const auto add = [&](const CudaSchedule& schedule) {
+    if (std::ranges::find(schedules, schedule) == schedules.end()) schedules.push_back(schedule);
+  };
+  for (int64_t heads = 1; heads < 2 * shape.heads; heads *= 2) {
+    add({static_cast<int>(std::min(heads, shape.heads)), chosen.split_tiles, chosen.split_capacity});
+  }
+  for (const int split_tiles : {0, kLongSplit}) {
+    add({chosen.heads_per_group, split_tiles, chosen.split_capacity});
+  }
+  return schedules;
+}
+
+std::vector<RankedPlan> model_plans(const Workload& workload, const std::vector<LengthDraw>& draws,
+                                    const CudaTarget& target, const autotune::DeviceModel& device) {
+  Workload simplified = workload;
+  simplified.pattern = simplify(workload.pattern);
+  std::vector<LengthDraw> needed = draws;
+  for (LengthDraw& draw : needed) {
+    std::vector<std::string> names;
+    for (const auto& [name, view] : draw.bindings) names.push_back(name);
+    draw.bindings = without_needless(simplified.pattern, names, draw.bindings);
+  }
+  RowsOfTiles known;
+  std::vector<RankedPlan> ranked;
+  for (const CudaPlan& plan : plan_space(simplified, family_of(target.architecture))) {
+    const std::vector<autotune::BatchRows>& rows = rows_of(known, simplified, needed, plan);
+    const int64_t ctas = target.multiprocessors * plan.ctas_per_sm;
+    bool is_default = true;
+    for (const CudaSchedule& schedule : schedule_space(workload.shape, draws.front().geometry, ctas, target.l2_bytes)) {
+      RankedPlan entry{.plan = plan, .schedule = schedule, .us = 0, .is_default_schedule = is_default};
+      for (const autotune::BatchRows& of_draw : rows) {
+        entry.us += autotune::launch_cost(plan, schedule, workload.shape, of_draw, device).us;
+      }
+      ranked.push_back(entry);
+      is_default = false;
+    }
+  }
+  return ranked;
+}
+
+autotune::ModelAnswer ask_model(const Workload& workload, const std::vector<LengthDraw>& draws,
+                                const CudaTarget& target, const autotune::DeviceModel& device) {
+  const std::vector<RankedPlan> ranked = model_plans(workload, draws, target, device);
+  const auto best = std::ranges::min_element(ranked, {}, &RankedPlan::us);
+  return {.plan = best->plan, .schedule = best->schedule, .us = best->us, .default_us = ranked.front().us};
+}
+
+}  // namespace harrier

@@ -1,0 +1,49 @@
+// What the tuner's cost model says of a workload's plans and schedules.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "autotune/cost_model.h"
+#include "autotune/ladder.h"
+#include "compiler/cuda/cuda_pipeline.h"
+#include "ir/geometry.h"
+#include "ir/launch.h"
+#include "runtime/cuda/device.h"
+
+namespace harrier {
+
+/// A batch as it may come: lengths, and arrays that fit them, which must outlive it.
+struct LengthDraw {
+  Geometry geometry;
+  Bindings bindings;
+};
+
+autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts);
+
+/// Rows and their key tiles under a plan, by the same interval arithmetic that classifies tiles on the host. Throws
+/// InvalidInput where arrays do not fit.
+autotune::BatchRows batch_rows(const Workload& workload, const LengthDraw& draw, const CudaPlan& plan);
+
+/// Schedules worth trying: the default for these lengths, more and fewer heads together, rows split or not. The default
+/// comes first, each comes once.
+std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geometry, int64_t ctas, int64_t l2_bytes);
+
+/// A plan with a schedule, and what the model says that it takes, summed over the draws.
+struct RankedPlan {
+  CudaPlan plan;
+  CudaSchedule schedule;
+  double us = 0;
+  bool is_default_schedule = false;
+};
+
+/// The plan space with every schedule: the default plan under its default schedule first, the rest in the order of the
+/// plan space, schedules of a plan one after another. Throws InvalidInput.
+std::vector<RankedPlan> model_plans(const Workload& workload, const std::vector<LengthDraw>& draws,
+                                    const CudaTarget& target, const autotune::DeviceModel& device);
+
+/// The model's best beside what it says of the default. Throws InvalidInput.
+autotune::ModelAnswer ask_model(const Workload& workload, const std::vector<LengthDraw>& draws,
+                                const CudaTarget& target, const autotune::DeviceModel& device);
+
+}  // namespace harrier
