@@ -41,6 +41,8 @@ int bind(sqlite3_stmt* statement, int index, const Value& value) {
 
 }  // namespace
 
+std::string read_only_uri(const std::string& path) { return uri_of(path, "?mode=ro"); }
+
 bool SqliteError::is_damage() const { return code() == SQLITE_CORRUPT || code() == SQLITE_NOTADB; }
 bool SqliteError::is_passing() const {
   return code() == SQLITE_BUSY || code() == SQLITE_LOCKED || code() == SQLITE_NOMEM || code() == SQLITE_PROTOCOL;

@@ -70,6 +70,9 @@ enum class OpenMode {
   kImmutable,  // a file that nobody changes: needs no locks, works in folders that cannot be written
 };
 
+/// As ATTACH takes a file that must not be changed.
+std::string read_only_uri(const std::string& path);
+
 /// One connection, for one thread at a time, which must not be used after a fork.
 class Database {
  public:

@@ -152,6 +152,21 @@ StoreState Store::state() const {
 
 const StoreOptions& Store::options() const { return state_->options; }
 
+int64_t Store::now_ms() const {
+  if (state_->options.now_ms) return state_->options.now_ms();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+void Store::warn_once(const std::string& warning) {
+  std::vector<std::string> warnings;
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->warn_once(warning, warnings);
+  }
+  if (state_->options.warn && !warnings.empty()) state_->options.warn(warning);
+}
+
 bool Store::read(const Work& work) { return state_->attempt_and_warn(work, false).empty(); }
 bool Store::write(const Work& work) { return state_->attempt_and_warn(work, true).empty(); }
 

@@ -25,6 +25,7 @@ struct StoreOptions {
   int64_t size_limit_bytes = kDefaultStoreBytes;      // of machine code; what was used longest ago goes first
   int64_t patience_ms = 5000;                         // how long another process's write is waited for
   std::function<void(const std::string&)> warn = {};  // one line; may be called on any thread
+  std::function<int64_t()> now_ms = {};               // since 1970; empty: the system's clock
 };
 
 enum class StoreState {
@@ -45,6 +46,11 @@ class Store {
   std::string path() const;
   StoreState state() const;
   const StoreOptions& options() const;
+
+  int64_t now_ms() const;
+
+  /// Tells a warning that has not been told before.
+  void warn_once(const std::string& warning);
 
   /// For functions of this folder. Runs `work` on the connection, in a transaction where it writes, and returns whether
   /// it was done. Failures of the database are told and survived; what else `work` throws, passes. `work` may run

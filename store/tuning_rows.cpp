@@ -26,8 +26,8 @@ TrialStatus status_of(std::string_view name) {
   return TrialStatus::kCrashed;
 }
 
-/// SQLite keeps no NaN.
-double number(double value) { return std::isnan(value) ? 0.0 : value; }
+/// SQLite keeps no NaN; and there is one zero, so that equal rows are equal bytes.
+double number(double value) { return std::isnan(value) ? 0.0 : value + 0.0; }
 
 void upsert_device(sqlite::Database& database, const DeviceRow& row) {
   database.run(
