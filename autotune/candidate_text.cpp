@@ -7,6 +7,9 @@
 namespace harrier::autotune {
 namespace {
 
+constexpr std::string_view kDefaultSchedule = "schedule=default";
+constexpr std::string_view kFirstOfSchedule = " heads_per_group=";
+
 /// Writes or reads `name=number` after `name=number`: one list of fields for both directions.
 class Writer {
  public:
@@ -106,6 +109,25 @@ std::optional<CudaSchedule> schedule_of(std::string_view text) {
   visit_schedule(reader, schedule);
   if (!reader.is_done() || to_text(schedule) != text) return std::nullopt;
   return schedule;
+}
+
+std::string to_text(const Choice& choice) {
+  return to_text(choice.plan) + " " + (choice.schedule ? to_text(*choice.schedule) : std::string(kDefaultSchedule));
+}
+
+std::optional<Choice> choice_of(std::string_view text) {
+  if (text.ends_with(kDefaultSchedule) && text.size() > kDefaultSchedule.size()) {
+    const std::optional<CudaPlan> plan = plan_of(text.substr(0, text.size() - kDefaultSchedule.size() - 1));
+    if (!plan) return std::nullopt;
+    const Choice choice{.plan = *plan};
+    return to_text(choice) == text ? std::optional(choice) : std::nullopt;
+  }
+  const size_t place = text.find(kFirstOfSchedule);
+  if (place == std::string_view::npos) return std::nullopt;
+  const std::optional<CudaPlan> plan = plan_of(text.substr(0, place));
+  const std::optional<CudaSchedule> schedule = schedule_of(text.substr(place + 1));
+  if (!plan || !schedule) return std::nullopt;
+  return Choice{.plan = *plan, .schedule = *schedule};
 }
 
 }  // namespace harrier::autotune

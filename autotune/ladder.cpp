@@ -22,20 +22,20 @@ constexpr double kRegretModel = 0.15;
 constexpr double kRegretDefault = 0.05;
 
 bool fits(const KnownTuning& tuning, const Question& question) {
-  if (tuning.plan.family != question.family) return false;
+  const Choice& choice = tuning.choice;
+  if (choice.plan.family != question.family) return false;
   try {
-    verify(tuning.plan, question.shape);
-    verify(tuning.schedule);
+    verify(choice.plan, question.shape);
+    if (choice.schedule) verify(*choice.schedule);
   } catch (const InvalidInput&) {
     return false;
   }
-  return tuning.schedule.heads_per_group <= question.shape.heads;
+  return !choice.schedule || choice.schedule->heads_per_group <= question.shape.heads;
 }
 
 /// What breaks ties, so that the order of the rows does not.
 auto identity_of(const KnownTuning& tuning) {
-  return std::tuple(tuning.silicon.key, tuning.environment, to_text(tuning.lengths), to_text(tuning.plan),
-                    to_text(tuning.schedule));
+  return std::tuple(tuning.silicon.key, tuning.environment, to_text(tuning.lengths), to_text(tuning.choice));
 }
 
 bool is_same_bucket(const KnownTuning& tuning, const Question& question) {
@@ -152,10 +152,10 @@ LadderAnswer ask_ladder(const Question& question, std::span<const KnownTuning> t
     }
     const KnownTuning& tuning = tunings[found->tuning];
     answer.tuning = found->tuning;
-    answer.plan = tuning.plan;
-    answer.schedule = rung.rung == Rung::kOtherSilicon
-                          ? scaled(tuning.schedule, tuning.silicon, question.silicon, question.shape.heads)
-                          : tuning.schedule;
+    answer.choice = tuning.choice;
+    if (rung.rung == Rung::kOtherSilicon && tuning.choice.schedule) {
+      answer.choice->schedule = scaled(*tuning.choice.schedule, tuning.silicon, question.silicon, question.shape.heads);
+    }
     answer.regret = rung.regret + kRegretOfDistance * found->distance;
     report(rung.rung, true,
            fmt::format("tuned for {} ({}){}", to_text(tuning.lengths), gain_of(tuning),
@@ -170,8 +170,7 @@ LadderAnswer ask_ladder(const Question& question, std::span<const KnownTuning> t
   if (!modelled) {
     report(Rung::kCostModel, false, "not asked: it ranks plans only where a caller wants it to");
   } else if (modelled->us < modelled->default_us * (1 - kModelDoubt)) {
-    answer.plan = modelled->plan;
-    answer.schedule = modelled->schedule;
+    answer.choice = modelled->choice;
     answer.regret = kRegretModel;
     report(
         Rung::kCostModel, true,
@@ -181,7 +180,7 @@ LadderAnswer ask_ladder(const Question& question, std::span<const KnownTuning> t
         Rung::kCostModel, false,
         fmt::format("its best plan ({}) is expected to take {:.1f} us, the default {:.1f} us: less than the {:.0f} % "
                     "that it may be wrong by",
-                    print(modelled->plan), modelled->us, modelled->default_us, 100 * kModelDoubt));
+                    print(modelled->choice.plan), modelled->us, modelled->default_us, 100 * kModelDoubt));
   }
   if (answered) {
     report(Rung::kDefault, false, "not asked");

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "autotune/candidate_text.h"
 #include "autotune/length_sketch.h"
 #include "ir/cuda_plan.h"
 #include "ir/cuda_schedule.h"
@@ -42,8 +43,7 @@ struct KnownTuning {
   Silicon silicon;
   std::string environment;
   LengthSketch lengths;
-  CudaPlan plan;
-  CudaSchedule schedule;
+  Choice choice;
   double default_us = 0;
   double tuned_us = 0;
   bool pinned = false;
@@ -59,8 +59,7 @@ struct Question {
 
 /// What the cost model would take, and what it says of the default.
 struct ModelAnswer {
-  CudaPlan plan;
-  CudaSchedule schedule;
+  Choice choice;
   double us = 0;
   double default_us = 0;
 };
@@ -73,8 +72,7 @@ struct RungReport {
 
 struct LadderAnswer {
   Rung rung = Rung::kDefault;
-  std::optional<CudaPlan> plan = {};  // nothing: the default
-  std::optional<CudaSchedule> schedule = {};
+  std::optional<Choice> choice = {};  // nothing: the default
   std::optional<size_t> tuning = {};  // which of the known ones
   double regret = 0;  // how much slower than the best plan it may be, as a fraction: a rule of thumb for each rung
   std::string reason;

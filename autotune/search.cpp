@@ -104,6 +104,7 @@ class Search {
         break;
     }
     trial.reason = verdict.reason;
+    if (hooks_.release) hooks_.release(candidate);
     if (candidate == options_.default_candidate && !has_default_) {
       throw ToolchainError(fmt::format("the default plan ({}) does not run: {}", candidates_[candidate].text,
                                        verdict.reason.empty() ? name_of(trial.status) : verdict.reason));
@@ -213,7 +214,10 @@ class Search {
     }
   }
 
-  void drop(size_t candidate) { result_.trials[candidate].status = TrialStatus::kSlower; }
+  void drop(size_t candidate) {
+    result_.trials[candidate].status = TrialStatus::kSlower;
+    if (hooks_.release) hooks_.release(candidate);
+  }
 
   /// Rounds until the finalists are left.
   std::set<size_t> halve(std::set<size_t> left) {

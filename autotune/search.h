@@ -71,6 +71,8 @@ struct SearchHooks {
   /// the process dies is what killed it.
   std::function<void(size_t candidate)> begin = {};
   std::function<void(size_t candidate)> survived = {};
+  /// The candidate will not be run again.
+  std::function<void(size_t candidate)> release = {};
 };
 
 struct SearchOptions {

@@ -121,14 +121,19 @@ std::vector<RankedPlan> model_plans(const Workload& workload, const std::vector<
   for (const CudaPlan& plan : plan_space(simplified, family_of(target.architecture))) {
     const std::vector<autotune::BatchRows>& rows = rows_of(known, simplified, needed, plan);
     const int64_t ctas = target.multiprocessors * plan.ctas_per_sm;
-    bool is_default = true;
-    for (const CudaSchedule& schedule : schedule_space(workload.shape, draws.front().geometry, ctas, target.l2_bytes)) {
-      RankedPlan entry{.plan = plan, .schedule = schedule, .us = 0, .is_default_schedule = is_default};
-      for (const autotune::BatchRows& of_draw : rows) {
-        entry.us += autotune::launch_cost(plan, schedule, workload.shape, of_draw, device).us;
+    const Shape& shape = workload.shape;
+    std::vector<std::optional<CudaSchedule>> schedules;
+    for (const CudaSchedule& schedule : schedule_space(shape, draws.front().geometry, ctas, target.l2_bytes)) {
+      schedules.push_back(schedules.empty() ? std::nullopt : std::optional(schedule));
+    }
+    for (const std::optional<CudaSchedule>& schedule : schedules) {
+      RankedPlan entry{.choice = {.plan = plan, .schedule = schedule}};
+      for (size_t i = 0; i < draws.size(); ++i) {
+        const CudaSchedule taken =
+            schedule ? *schedule : choose_cuda_schedule(shape, draws[i].geometry, ctas, target.l2_bytes);
+        entry.us += autotune::launch_cost(plan, taken, shape, rows[i], device).us;
       }
       ranked.push_back(entry);
-      is_default = false;
     }
   }
   return ranked;
@@ -138,7 +143,7 @@ autotune::ModelAnswer ask_model(const Workload& workload, const std::vector<Leng
                                 const CudaTarget& target, const autotune::DeviceModel& device) {
   const std::vector<RankedPlan> ranked = model_plans(workload, draws, target, device);
   const auto best = std::ranges::min_element(ranked, {}, &RankedPlan::us);
-  return {.plan = best->plan, .schedule = best->schedule, .us = best->us, .default_us = ranked.front().us};
+  return {.choice = best->choice, .us = best->us, .default_us = ranked.front().us};
 }
 
 }  // namespace harrier

@@ -31,14 +31,12 @@ std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geo
 
 /// A plan with a schedule, and what the model says that it takes, summed over the draws.
 struct RankedPlan {
-  CudaPlan plan;
-  CudaSchedule schedule;
+  autotune::Choice choice;
   double us = 0;
-  bool is_default_schedule = false;
 };
 
 /// The plan space with every schedule: the default plan under its default schedule first, the rest in the order of the
-/// plan space, schedules of a plan one after another. Throws InvalidInput.
+/// plan space, schedules of a plan one after another, the default (chosen for each draw) first. Throws InvalidInput.
 std::vector<RankedPlan> model_plans(const Workload& workload, const std::vector<LengthDraw>& draws,
                                     const CudaTarget& target, const autotune::DeviceModel& device);
 

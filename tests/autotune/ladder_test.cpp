@@ -30,8 +30,8 @@ KnownTuning tuning(const Silicon& silicon, const std::string& environment, int64
   return {.silicon = silicon,
           .environment = environment,
           .lengths = sketch_of(FixedLength{length}, 8),
-          .plan = {.stages = 3},
-          .schedule = {.heads_per_group = 4, .split_tiles = 16, .split_capacity = 264},
+          .choice = {.plan = {.stages = 3},
+                     .schedule = CudaSchedule{.heads_per_group = 4, .split_tiles = 16, .split_capacity = 264}},
           .default_us = 120,
           .tuned_us = 100};
 }
@@ -68,9 +68,9 @@ TEST(Ladder, WhatDoesNotFitIsPassedOver) {
   std::vector<KnownTuning> tunings = {tuning(kHere, "now", 4096), tuning(kHere, "now", 4096),
                                       tuning(kHere, "now", 4096), tuning(kHere, "now", 4096 * 64),
                                       tuning(kOther, "now", 4096)};
-  tunings[0].plan.family = CudaFamily::kSm80;
-  tunings[1].plan.stages = 100;               // shared memory
-  tunings[2].schedule.heads_per_group = 400;  // of 12
+  tunings[0].choice.plan.family = CudaFamily::kSm80;
+  tunings[1].choice.plan.stages = 100;                // shared memory
+  tunings[2].choice.schedule->heads_per_group = 400;  // of 12
   EXPECT_EQ(ask_ladder(question(), tunings).rung, Rung::kDefault);
 }
 
@@ -85,22 +85,22 @@ TEST(Ladder, NearestLengthsAreNearestInPowersOfTwo) {
 
 TEST(Ladder, SchedulesOfOtherGpusAreScaled) {
   const LadderAnswer answer = ask_ladder(question(), {{tuning(kHalf, "now", 4096)}});
-  ASSERT_TRUE(answer.schedule);
-  EXPECT_EQ(*answer.schedule, (CudaSchedule{.heads_per_group = 8, .split_tiles = 16, .split_capacity = 528}));
+  ASSERT_TRUE(answer.choice && answer.choice->schedule);
+  EXPECT_EQ(*answer.choice->schedule, (CudaSchedule{.heads_per_group = 8, .split_tiles = 16, .split_capacity = 528}));
   KnownTuning all_heads = tuning(kHalf, "now", 4096);
-  all_heads.schedule.heads_per_group = 12;
-  EXPECT_EQ(ask_ladder(question(), {{all_heads}}).schedule->heads_per_group, 12);
+  all_heads.choice.schedule->heads_per_group = 12;
+  EXPECT_EQ(ask_ladder(question(), {{all_heads}}).choice->schedule->heads_per_group, 12);
 }
 
 TEST(Ladder, ModelIsBelievedOnlyBeyondItsDoubt) {
   const auto ask = [](double us) {
     return ask_ladder(question(), {},
-                      [us] { return ModelAnswer{.plan = {.stages = 3}, .schedule = {}, .us = us, .default_us = 100}; });
+                      [us] { return ModelAnswer{.choice = {.plan = {.stages = 3}}, .us = us, .default_us = 100}; });
   };
   EXPECT_EQ(ask(90).rung, Rung::kDefault);
   EXPECT_THAT(ask(90).rungs[5].why, HasSubstr("less than the 25 % that it may be wrong by"));
   EXPECT_EQ(ask(60).rung, Rung::kCostModel);
-  EXPECT_EQ(ask(60).plan->stages, 3);
+  EXPECT_EQ(ask(60).choice->plan.stages, 3);
   bool asked = false;
   const auto model = [&]() -> std::optional<ModelAnswer> {
     asked = true;
@@ -118,7 +118,7 @@ TEST(Ladder, OrderOfTuningsDoesNotMatter) {
       tunings.push_back(tuning(*rc::gen::element(kHere, kHalf, kOther),
                                *rc::gen::element(std::string("now"), std::string("before")),
                                *rc::gen::element<int64_t>(512, 4096, 4500, 9000)));
-      tunings.back().schedule.split_tiles = *rc::gen::inRange(1, 4);
+      tunings.back().choice.schedule->split_tiles = *rc::gen::inRange(1, 4);
       tunings.back().pinned = *rc::gen::inRange(0, 8) == 0;
     }
     const LadderAnswer answer = ask_ladder(question(), tunings);
@@ -126,8 +126,7 @@ TEST(Ladder, OrderOfTuningsDoesNotMatter) {
     std::ranges::shuffle(tunings, random);
     const LadderAnswer again = ask_ladder(question(), tunings);
     RC_ASSERT(again.rung == answer.rung);
-    RC_ASSERT(again.plan == answer.plan);
-    RC_ASSERT(again.schedule == answer.schedule);
+    RC_ASSERT(again.choice == answer.choice);
     RC_ASSERT(again.regret == answer.regret);
   });
 }
@@ -156,6 +155,10 @@ TEST(CandidateText, RoundTrips) {
                                 .split_tiles = *rc::gen::inRange(0, 200),
                                 .split_capacity = *rc::gen::inRange(0, 2000)};
     RC_ASSERT(schedule_of(to_text(schedule)) == schedule);
+    const Choice with{.plan = plan, .schedule = schedule};
+    const Choice without{.plan = plan};
+    RC_ASSERT(choice_of(to_text(with)) == with);
+    RC_ASSERT(choice_of(to_text(without)) == without);
   });
 }
 
@@ -170,6 +173,9 @@ TEST(CandidateText, TakesNothingElse) {
   }
   EXPECT_FALSE(plan_of(good + " "));
   EXPECT_FALSE(plan_of("family=7" + good.substr(8)));
+  EXPECT_FALSE(choice_of(good));
+  EXPECT_FALSE(choice_of(good + "  schedule=default"));
+  EXPECT_FALSE(choice_of("schedule=default"));
   EXPECT_FALSE(schedule_of("heads_per_group=01 split_tiles=1 split_capacity=1"));
   EXPECT_FALSE(schedule_of("heads_per_group=99999999999 split_tiles=1 split_capacity=1"));
 }

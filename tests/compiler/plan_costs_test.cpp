@@ -79,7 +79,7 @@ TEST(PlanCosts, AreNearWhatAnH100Measured) {
       draw.bindings["table"] = {.data = table.data(), .type = ElementType::kUInt8, .shape = {blocks, blocks}};
     }
     const std::vector<RankedPlan> ranked = model_plans(workload, {draw}, CudaTarget{}, autotune::device_model({}));
-    EXPECT_EQ(ranked.front().plan, choose_cuda_plan(workload, CudaFamily::kSm90));
+    EXPECT_EQ(ranked.front().choice.plan, choose_cuda_plan(workload, CudaFamily::kSm90));
     EXPECT_GT(ranked.front().us, 800 * measured.ms) << measured.text;
     EXPECT_LT(ranked.front().us, 1250 * measured.ms) << measured.text;
     // No plan of the space was found faster than the default by more than 4 %: the model must not promise more.
