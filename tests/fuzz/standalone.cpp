@@ -2,6 +2,9 @@
 //
 // Each input is written to a file before it is tried, so that whatever ends the process (a trap, a sanitizer, the
 // out-of-memory killer) leaves the input behind. A run that ends well removes it.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdint>
@@ -147,10 +150,25 @@ Input mutate(uint64_t seed, uint64_t index, const std::vector<Input>& corpus, co
   return input;
 }
 
-/// False when the target let an exception out; every other way to fail ends the process.
-bool try_input(const Input& input, const std::string& artifact) {
-  std::ofstream(artifact, std::ios::binary | std::ios::trunc)
-      .write(reinterpret_cast<const char*>(input.data()), static_cast<std::streamsize>(input.size()));
+/// The file that holds the input that is being tried. It stays open: a file that is truncated and closed for each input
+/// has some file systems wait for the disk each time.
+struct Artifact {
+  std::string path;
+  int descriptor;
+};
+
+bool write_whole(const Artifact& artifact, const Input& input) {
+  const auto size = static_cast<ssize_t>(input.size());
+  return ftruncate(artifact.descriptor, size) == 0 &&
+         pwrite(artifact.descriptor, input.data(), input.size(), 0) == size;
+}
+
+/// False when the target let an exception out, or the input cannot be kept; every other way to fail ends the process.
+bool try_input(const Input& input, const Artifact& artifact) {
+  if (!write_whole(artifact, input)) {
+    std::fprintf(stderr, "'%s' cannot be written: is the disk full?\n", artifact.path.c_str());
+    return false;
+  }
   try {
     LLVMFuzzerTestOneInput(input.data(), input.size());
     return true;
@@ -167,7 +185,7 @@ bool try_input(const Input& input, const std::string& artifact) {
 int main(int argc, char** argv) {
   std::string corpus_folder;
   std::string dictionary_path;
-  std::string artifact = "failing_input";
+  std::string artifact_path = "failing_input";
   uint64_t mutations = 10000;
   uint64_t seed = 1;
   CLI::App app("Replays a corpus through a fuzz target, then tries seeded mutations of it");
@@ -175,9 +193,14 @@ int main(int argc, char** argv) {
   app.add_option("--dictionary", dictionary_path, "Tokens to insert, in libFuzzer's format")->check(CLI::ExistingFile);
   app.add_option("--mutations", mutations, "How many mutations to try after the corpus")->capture_default_str();
   app.add_option("--seed", seed, "Where the mutations start from")->capture_default_str();
-  app.add_option("--artifact", artifact, "Where an input that fails is left")->capture_default_str();
+  app.add_option("--artifact", artifact_path, "Where an input that fails is left")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 
+  const Artifact artifact{artifact_path, open(artifact_path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644)};
+  if (artifact.descriptor < 0) {
+    std::fprintf(stderr, "'%s' cannot be written; --artifact names another file\n", artifact_path.c_str());
+    return 2;
+  }
   if (std::filesystem::is_regular_file(corpus_folder)) return try_input(read_file(corpus_folder), artifact) ? 0 : 1;
   if (!std::filesystem::is_directory(corpus_folder)) {
     std::fprintf(stderr, "corpus '%s' is neither a folder nor a file; name one\n", corpus_folder.c_str());
@@ -192,7 +215,7 @@ int main(int argc, char** argv) {
       dictionary_path.empty() ? std::vector<Input>() : read_dictionary(dictionary_path);
   std::printf("%zu inputs, %llu mutations, --seed %llu, %zu tokens; if this stops here, the input is in %s\n",
               corpus.size(), static_cast<unsigned long long>(mutations), static_cast<unsigned long long>(seed),
-              dictionary.size(), artifact.c_str());
+              dictionary.size(), artifact_path.c_str());
   std::fflush(stdout);
 
   for (const Input& input : corpus) {
@@ -202,7 +225,7 @@ int main(int argc, char** argv) {
     if (!try_input(mutate(seed, index, corpus, dictionary), artifact)) return 1;
   }
   std::error_code ignored;
-  std::filesystem::remove(artifact, ignored);
+  std::filesystem::remove(artifact_path, ignored);
   std::printf("no failure\n");
   return 0;
 }
