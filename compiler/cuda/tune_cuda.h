@@ -1,0 +1,78 @@
+// Finds the fastest plan and schedule of a workload on a GPU, by running them.
+//
+// Launches are timed by events behind a flushed L2, candidates in turns; what a candidate computes is compared with the
+// default's output before its time counts, and the default's with double precision where the pattern is one that this
+// can be computed for here.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "autotune/candidate_text.h"
+#include "autotune/cost_model.h"
+#include "autotune/search.h"
+#include "compiler/cuda/plan_costs.h"
+#include "compiler/harrier_cuda.h"
+
+namespace harrier {
+
+/// One candidate, and what became of it.
+struct TunedCandidate {
+  autotune::Choice choice;
+  double predicted_us = 0;  // by the cost model, one draw
+  autotune::Trial trial;
+};
+
+struct Tuning {
+  Workload workload;
+  std::vector<TunedCandidate> candidates;  // the default first
+  size_t winner = 0;
+  double default_us = 0;  // of one draw
+  double tuned_us = 0;
+  autotune::RatioInterval ratio;          // the winner's times over the default's
+  std::optional<double> reference_error;  // of the default against double precision, relative; nothing: not computed
+  double useful_flops = 0;                // of one draw
+  double time_factor = 1;                 // measured time of the default over what the model said
+  int rounds = 0;
+  int64_t measurements = 0;
+  double seconds = 0;
+  bool out_of_time = false;
+  bool stopped = false;
+  bool device_lost = false;  // the process can measure nothing more; what was known until then stands
+};
+
+struct TuneProgress {
+  int64_t done = 0;
+  int64_t total = 0;
+  double seconds_left = 0;
+  double ratio = 1;  // best time so far over the default's
+};
+
+struct TuneOptions {
+  double budget_seconds = 30;
+  bool full = false;                               // every code of the space and long finals; else the most promising
+  uint64_t seed = 1;                               // of tensors, of turns
+  size_t most_codes = 0;                           // plans compiled at most; 0: as the effort says
+  int compile_threads = 0;                         // 0: as many as cores
+  std::optional<autotune::Choice> incumbent = {};  // what was chosen before
+  std::vector<autotune::Choice> quarantined = {};  // not to be tried
+  CudaCompileOptions compile = {};                 // where code comes from; its plan is not looked at
+  std::function<void(const TuneProgress&)> progress = {};
+  std::function<void(const autotune::Choice&)> begin = {};     // before a candidate first runs
+  std::function<void(const autotune::Choice&)> survived = {};  // and when it did
+  std::stop_token stop = {};
+  /// Instead of the clock and of events, for tests: seconds since some time, and the microseconds of a launch, which
+  /// has run.
+  std::function<double()> now = {};
+  std::function<double(const autotune::Choice&, size_t draw)> timed_us = {};
+};
+
+/// `draws`: batches as they may come, at least one, all packed; a candidate's time is the sum over them. Throws
+/// InvalidInput for a workload or arrays that do not fit, ToolchainError when the default does not run, DeviceError.
+Tuning tune_cuda(const Workload& workload, const std::vector<LengthDraw>& draws, const Gpu& gpu,
+                 const TuneOptions& options = {});
+
+}  // namespace harrier
