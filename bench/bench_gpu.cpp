@@ -206,7 +206,7 @@ class Bench {
   Json describe() const {
     return {{"device", gpu_.device->facts().name},
             {"driver", gpu_.device->driver().version},
-            {"nvrtc", fmt::format("{}.{}", gpu_.nvrtc.major, gpu_.nvrtc.minor)}};
+            {"nvrtc", fmt::format("{}.{}", gpu_.nvrtc->major, gpu_.nvrtc->minor)}};
   }
 
  private:

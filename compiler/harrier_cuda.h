@@ -22,6 +22,7 @@
 #include "compiler/harrier.h"
 #include "runtime/cuda/device.h"
 #include "runtime/cuda/nvrtc.h"
+#include "store/store.h"
 
 namespace harrier {
 
@@ -29,7 +30,7 @@ namespace harrier {
 /// binding or launch.
 struct Gpu {
   cuda::DeviceHandle device;
-  cuda::Nvrtc nvrtc;
+  cuda::LazyNvrtc nvrtc;
 };
 
 struct GpuOptions {
@@ -38,7 +39,7 @@ struct GpuOptions {
   std::string libnvrtc;  // empty: $HARRIER_NVRTC, the usual places
 };
 
-/// Throws DeviceError (no driver, no GPU, one that is too old) or ToolchainError (no NVRTC).
+/// Throws DeviceError (no driver, no GPU, one that is too old). That NVRTC is missing shows when it is first needed.
 Gpu open_gpu(const GpuOptions& options = {});
 
 /// What kernels are compiled for on this GPU.
@@ -168,6 +169,8 @@ class CudaKernel {
   const CudaCompilation& compilation() const;
   const cuda::CudaBinary& binary() const;
   const std::vector<PassTime>& compile_times() const;  // passes, then "nvrtc and load"
+  const std::string& artifact() const;                 // the machine code's key in the store; empty where none is used
+  bool was_cached() const;                             // the store had it
   const std::vector<std::string>& notes() const;       // why the plan is not the default, and what slows it down
 
  private:
@@ -183,6 +186,8 @@ struct CudaCompileOptions {
   bool use_cache = true;              // NVRTC's own; false when compile time is measured
   std::stop_token stop = {};
   PassObserver observer = {};
+  StoreHandle store = {};  // asked for machine code before NVRTC, and given what NVRTC made; null: none
+  bool frozen = false;     // nothing is compiled: what the store lacks is an error. HARRIER_FROZEN=1 says it for all
 };
 
 /// Verifies, emits, compiles, loads. Throws InvalidInput (also for what CUDA kernels do not do: fp32, say),

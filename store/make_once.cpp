@@ -62,7 +62,7 @@ MadeArtifact make_once(Store& store, std::string_view key, const std::function<A
         return {.artifact = *std::move(found), .was_found = true};
       return make_and_put(store, make);
     }
-    if (std::chrono::steady_clock::now() >= deadline) return make_and_put(store, make);
+    if (options.stop.stop_requested() || std::chrono::steady_clock::now() >= deadline) return make_and_put(store, make);
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, kLongestPause);
   }

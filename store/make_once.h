@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,7 @@ namespace harrier {
 struct MakeOnceOptions {
   int64_t lease_ms = 20'000;     // after which a maker counts as gone; one whose process ended does at once
   int64_t patience_ms = 30'000;  // how long others wait before they make it themselves, which does no harm
+  std::stop_token stop = {};     // ends the waiting: then make() is called, which knows of it too
 };
 
 struct MadeArtifact {

@@ -17,6 +17,8 @@ namespace harrier {
 /// Machine code on the device, shared by kernels of equal structure.
 struct LoadedCode {
   cuda::CudaBinary binary;
+  std::string artifact;  // its key in the store; empty where it is not kept
+  bool was_cached = false;
   std::unique_ptr<cuda::LoadedModule> module;
   cuda::Function forward = nullptr;
   cuda::Function combine = nullptr;

@@ -7,6 +7,7 @@
 #include "codegen/cuda/emit_stub.h"
 #include "codegen/cuda/kernel_files.h"
 #include "codegen/cuda/table_use.h"
+#include "compiler/cuda/cached_code.h"
 #include "compiler/cuda/cuda_code.h"
 #include "compiler/harrier_cuda.h"
 #include "compiler/single_flight.h"
@@ -31,7 +32,7 @@ std::string complaint_of(const cuda::CudaBinary& binary) {
 Gpu open_gpu(const GpuOptions& options) {
   auto device = std::make_shared<const cuda::OpenDevice>(cuda::load_driver(options.libcuda), options.ordinal);
   cuda::architecture_of(device->facts());
-  return {.device = std::move(device), .nvrtc = cuda::load_nvrtc(options.libnvrtc)};
+  return {.device = std::move(device), .nvrtc = cuda::LazyNvrtc(options.libnvrtc)};
 }
 
 CudaTarget target_of(const Gpu& gpu) {
@@ -63,11 +64,13 @@ CudaBinaries compile_source(const cuda::Nvrtc& nvrtc, const CudaCompilation& com
 
 namespace {
 
-std::shared_ptr<const LoadedCode> load_code(const Gpu& gpu, const CudaCompilation& compilation,
-                                            const CudaCompileOptions& options) {
-  CudaBinaries binaries = compile_source(gpu.nvrtc, compilation, options.use_cache, options.stop);
+std::shared_ptr<const LoadedCode> load_binaries(const Gpu& gpu, const CudaCompilation& compilation,
+                                                FoundBinaries found) {
+  CudaBinaries& binaries = found.binaries;
   auto code = std::make_shared<LoadedCode>();
   code->binary = std::move(binaries.kernel);
+  code->artifact = std::move(found.key);
+  code->was_cached = found.was_cached;
   const CudaPlan& plan = compilation.plan;
   const int64_t shared = shared_bytes(plan, compilation.workload.shape);
   const int threads = cuda_threads(plan);
@@ -93,14 +96,25 @@ std::shared_ptr<const LoadedCode> load_code(const Gpu& gpu, const CudaCompilatio
   return code;
 }
 
+std::shared_ptr<const LoadedCode> load_code(const Gpu& gpu, const CudaCompilation& compilation,
+                                            const CudaCompileOptions& options) {
+  return load_cached(gpu.nvrtc, compilation, options, cuda::silicon_key(gpu.device->facts()),
+                     [&](FoundBinaries found) { return load_binaries(gpu, compilation, std::move(found)); });
+}
+
+/// What a source of code goes by: not what watches one compile.
+CudaCompileOptions without_observer(CudaCompileOptions options) {
+  options.observer = {};
+  return options;
+}
+
 std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu& gpu,
                                              const CudaCompileOptions& options, const CodeSource& source,
                                              bool sorted_segments) {
   auto code = std::make_shared<CudaCode>();
   code->gpu = gpu;
   code->workload = workload;
-  code->options = options;
-  code->options.observer = {};  // what it refers to may be gone when falling segment ids compile again
+  code->options = without_observer(options);  // what it refers to may be gone when falling ids compile again
   code->source = source;
   PassObserver observer = options.observer;
   observer.times = &code->compile_times;
@@ -133,8 +147,8 @@ std::shared_ptr<const CudaCode> code_for_unsorted(const std::shared_ptr<const Cu
 }
 
 CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options) {
-  const CodeSource source = [gpu, use_cache = options.use_cache, stop = options.stop](const CudaCompilation& wanted) {
-    return load_code(gpu, wanted, {.use_cache = use_cache, .stop = stop});
+  const CodeSource source = [gpu, kept = without_observer(options)](const CudaCompilation& wanted) {
+    return load_code(gpu, wanted, kept);
   };
   return CudaKernel(compile_code(workload, gpu, options, source, true));
 }
@@ -147,10 +161,9 @@ CudaCompiler::CudaCompiler(Gpu gpu, CudaCompileOptions options)
     : gpu_(std::move(gpu)), options_(std::move(options)), cache_(std::make_shared<Cache>()) {}
 
 CudaKernel CudaCompiler::compile(const Workload& workload) {
-  const CodeSource source = [gpu = gpu_, cache = cache_, use_cache = options_.use_cache,
-                             stop = options_.stop](const CudaCompilation& wanted) {
-    return cache->code.get(structure_key(wanted),
-                           [&] { return load_code(gpu, wanted, {.use_cache = use_cache, .stop = stop}); });
+  const CodeSource source = [gpu = gpu_, cache = cache_,
+                             kept = without_observer(options_)](const CudaCompilation& wanted) {
+    return cache->code.get(structure_key(wanted), [&] { return load_code(gpu, wanted, kept); });
   };
   return CudaKernel(compile_code(workload, gpu_, options_, source, true));
 }
@@ -159,6 +172,8 @@ int64_t CudaCompiler::compilations() const { return cache_->code.made(); }
 
 const CudaCompilation& CudaKernel::compilation() const { return code_->compilation; }
 const cuda::CudaBinary& CudaKernel::binary() const { return code_->loaded->binary; }
+const std::string& CudaKernel::artifact() const { return code_->loaded->artifact; }
+bool CudaKernel::was_cached() const { return code_->loaded->was_cached; }
 const std::vector<std::string>& CudaKernel::notes() const { return code_->notes; }
 const std::vector<PassTime>& CudaKernel::compile_times() const { return code_->compile_times; }
 

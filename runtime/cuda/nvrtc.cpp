@@ -9,10 +9,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <mutex>
+#include <optional>
 #include <sstream>
 #include <thread>
 
 #include "ir/error.h"
+#include "runtime/cuda/library_identity.h"
 
 namespace harrier::cuda {
 
@@ -115,6 +118,9 @@ class Program {
   void* program_ = nullptr;
 };
 
+constexpr char kLanguage[] = "-std=c++17";
+constexpr char kDefaultDevice[] = "-default-device";
+
 constexpr int kInvalidOption = 5;
 constexpr int kBuiltinsFailed = 7;
 
@@ -164,12 +170,53 @@ Nvrtc load_nvrtc(const std::string& path) {
     find(library, "nvrtcSetFlowCallback", api->set_flow_callback);
     Nvrtc nvrtc{.api = api, .path = place};
     api->version(&nvrtc.major, &nvrtc.minor);
+    LibraryIdentity identity = identify_library(reinterpret_cast<const void*>(api->version));
+    nvrtc.file = std::move(identity.file);
+    nvrtc.build_id = std::move(identity.build_id);
     return nvrtc;
   }
   throw ToolchainError(
       fmt::format("no NVRTC: looked for {}: `scripts/setup nvrtc` brings it, or set HARRIER_NVRTC to a libnvrtc.so",
                   fmt::join(places, ", ")));
 }
+
+std::string nvrtc_wish(const std::string& path) {
+  const auto value = [](const char* name) {
+    const char* text = std::getenv(name);
+    return std::string(text != nullptr ? text : "");
+  };
+  if (!path.empty()) return "path " + path;
+  if (const std::string named = value("HARRIER_NVRTC"); !named.empty()) return "path " + named;
+  return fmt::format("loader {} {} {}", value("LD_LIBRARY_PATH"), value("CUDA_HOME"), file_stamp("/etc/ld.so.cache"));
+}
+
+std::string_view nvrtc_code_options() {
+  static const std::string kOptions = fmt::format("{} {}", kLanguage, kDefaultDevice);
+  return kOptions;
+}
+
+struct LazyNvrtc::State {
+  std::string path;
+  mutable std::mutex mutex;
+  std::optional<Nvrtc> nvrtc;
+};
+
+LazyNvrtc::LazyNvrtc(std::string path) : state_(std::make_shared<State>()) { state_->path = std::move(path); }
+
+LazyNvrtc::LazyNvrtc(Nvrtc loaded) : LazyNvrtc(loaded.path) { state_->nvrtc = std::move(loaded); }
+
+const Nvrtc& LazyNvrtc::get() const {
+  const std::lock_guard lock(state_->mutex);
+  if (!state_->nvrtc) state_->nvrtc = load_nvrtc(state_->path);
+  return *state_->nvrtc;
+}
+
+bool LazyNvrtc::is_loaded() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->nvrtc.has_value();
+}
+
+const std::string& LazyNvrtc::path() const { return state_->path; }
 
 CudaBinary compile(const Nvrtc& nvrtc, const CudaSource& source) {
   const NvrtcApi& api = *nvrtc.api;
@@ -181,7 +228,7 @@ CudaBinary compile(const Nvrtc& nvrtc, const CudaSource& source) {
   }
   const bool is_ptx = source.architecture.starts_with("compute_");
   const std::string architecture = "--gpu-architecture=" + source.architecture;
-  std::vector<const char*> options = {architecture.c_str(), "-std=c++17", "-default-device"};
+  std::vector<const char*> options = {architecture.c_str(), kLanguage, kDefaultDevice};
   if (!is_ptx) options.push_back("--ptxas-options=-v");
   if (!source.use_cache) options.push_back("--no-cache");
   const int result = api.compile(program.get(), static_cast<int>(options.size()), options.data());

@@ -17,11 +17,40 @@ struct Nvrtc {
   std::string path;  // of the library that was found
   int major = 0;
   int minor = 0;
+  std::string file = {};      // where it lies, links resolved
+  std::string build_id = {};  // names this build of it
 };
 
 /// `path` is tried alone when given; else $HARRIER_NVRTC, then libnvrtc.so of CUDA 13 and 12 where the loader,
 /// $CUDA_HOME and /usr/local/cuda have it. Throws ToolchainError: where it looked, how to get one.
 Nvrtc load_nvrtc(const std::string& path = {});
+
+/// Everything that a search for NVRTC depends on, as text: while it and the file that was found stay the same, so does
+/// what would be found again.
+std::string nvrtc_wish(const std::string& path = {});
+
+/// NVRTC, loaded when it is first needed: machine code that is there already needs none. Copies share it.
+class LazyNvrtc {
+ public:
+  /// `path` as load_nvrtc takes it.
+  explicit LazyNvrtc(std::string path = {});
+  LazyNvrtc(Nvrtc loaded);  // implicit: one that is loaded will do where one is to be
+
+  /// Throws as load_nvrtc does; then the next call tries again.
+  const Nvrtc& get() const;
+  operator const Nvrtc&() const { return get(); }
+  const Nvrtc* operator->() const { return &get(); }
+
+  bool is_loaded() const;
+  const std::string& path() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+/// What is passed to every compile beside the architecture, as far as it decides the code.
+std::string_view nvrtc_code_options();
 
 /// A file that a source includes by `name`.
 struct IncludedFile {
