@@ -11,6 +11,7 @@
 // kernel's fault on the device takes the device's context along.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -176,6 +177,9 @@ class CudaKernel {
  private:
   friend class CudaCompiler;
   friend CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const struct CudaCompileOptions& options);
+  friend CudaKernel compile_cuda_from(const Workload& workload, const Gpu& gpu,
+                                      const struct CudaCompileOptions& options,
+                                      const std::function<struct CudaBinaries(const CudaCompilation&)>& find);
   explicit CudaKernel(std::shared_ptr<const CudaCode> code) : code_(std::move(code)) {}
   std::shared_ptr<const CudaCode> code_;
 };

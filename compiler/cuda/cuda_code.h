@@ -37,6 +37,14 @@ std::string complaint_of(const cuda::CudaBinary& binary);
 /// Where machine code comes from: NVRTC, or what it made for the same structure before.
 using CodeSource = std::function<std::shared_ptr<const LoadedCode>(const CudaCompilation&)>;
 
+/// The bytes of it, from wherever somebody keeps them.
+using BinarySource = std::function<CudaBinaries(const CudaCompilation&)>;
+
+/// As compile_cuda, with machine code from `find` alone: neither NVRTC nor a store is asked. What `find` throws passes
+/// through.
+CudaKernel compile_cuda_from(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options,
+                             const BinarySource& find);
+
 struct CudaCode {
   Gpu gpu;
   Workload workload;  // as it was given

@@ -153,6 +153,14 @@ CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaComp
   return CudaKernel(compile_code(workload, gpu, options, source, true));
 }
 
+CudaKernel compile_cuda_from(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options,
+                             const BinarySource& find) {
+  const CodeSource source = [gpu, find](const CudaCompilation& wanted) {
+    return load_binaries(gpu, wanted, {.binaries = find(wanted), .key = {}});
+  };
+  return CudaKernel(compile_code(workload, gpu, options, source, true));
+}
+
 struct CudaCompiler::Cache {
   SingleFlight<LoadedCode> code;
 };

@@ -1,0 +1,146 @@
+// What a launch needs of the workspace, and where each part of it lies.
+#pragma once
+
+#include "arrays.h"
+
+// Places in one allocation.
+static uint64_t take(uint64_t base, int64_t* used, int64_t bytes) {
+  enum { kAlignment = 256 };
+  const int64_t offset = divide_up(*used, kAlignment) * kAlignment;
+  *used = offset + bytes;
+  return base + (uint64_t)offset;
+}
+
+// As many heads together as L2 holds K and V of the whole batch for; parts for four times the CTAs that run at a time.
+static void choose_schedule(const harrier_kernels* kernels, LaunchPlan* plan, const harrier_kernels_call* call) {
+  const KernelFacts* facts = plan->kernel->facts;
+  OrderParams* order = &plan->order;
+  if (facts->has_schedule) {
+    order->heads_per_group = facts->heads_per_group;
+    order->split_tiles = facts->split_tiles;
+    order->split_capacity = facts->split_tiles > 0 ? facts->split_capacity : 0;
+    return;
+  }
+  enum { kBytesPerElement = 2, kPartsPerCta = 4, kSplitTiles = 16 };
+  const WorkloadFacts* workload = plan->workload;
+  const int64_t key_tokens = plan->key_tokens * (call->packed ? 1 : call->batch);
+  const int64_t bytes_of_kv_head = key_tokens * (workload->head_dim + workload->value_dim) * kBytesPerElement;
+  // A third of L2 is left to Q, O and lists.
+  const int64_t kv_heads = larger(1, kernels->l2_bytes * 2 / 3 / larger(bytes_of_kv_head, 1));
+  order->heads_per_group = (int)(smaller(kv_heads, workload->kv_heads) * (workload->heads / workload->kv_heads));
+  order->split_tiles = kSplitTiles;
+  order->split_capacity = kPartsPerCta * plan->kernel->most_ctas;
+}
+
+static int do_heads_differ(const LaunchPlan* plan) {
+  if (plan->kernel->facts->heads_differ || plan->lists.table.head_stride != 0) return 1;
+  for (int i = 0; i < plan->workload->array_count; ++i) {
+    for (int d = 0; d < kMaxRank; ++d) {
+      const int read = (plan->workload->arrays[i].head_dimensions >> d & 1U) != 0;
+      if (read && plan->forward.arguments.arrays[i].strides[d] != 0) return 1;
+    }
+  }
+  return 0;
+}
+
+// Entries of all lists; `of_row` is set where every row has a place of its own.
+static int64_t entry_capacity(const harrier_kernels_call* call, const LaunchPlan* plan, int64_t* of_row) {
+  const KernelFacts* facts = plan->kernel->facts;
+  const BlockTable* table = &plan->lists.table;
+  const int64_t boxes_per_tile = facts->tile_k / facts->box_rows;
+  const int64_t rows = plan->rows * plan->list_heads;
+  *of_row = divide_up(call->longest_key, facts->tile_k) * boxes_per_tile;
+  const int64_t dense = *of_row * rows;
+  if (!facts->sparse_lists) return dense;
+  const int64_t sharers =
+      larger(1, table->batch_stride == 0 ? call->batch : 1) * (table->head_stride == 0 ? plan->list_heads : 1);
+  const int64_t boxes = table->block / facts->box_rows;
+  const int64_t rows_of_block = larger(table->block / facts->tile_q, 1);
+  const int64_t sparse = sharers * plan->named_pairs * boxes * rows_of_block + rows * (boxes_per_tile - 1);
+  if (sparse >= dense) return dense;
+  *of_row = 0;
+  return sparse;
+}
+
+static int64_t padded_dim(int64_t dim) { return divide_up(dim, 32) * 32; }
+
+// Lays the workspace out from `base` on, and fills in what the builder and the kernels are told of it.
+static int lay_out(const harrier_kernels* kernels, const harrier_kernels_call* call, uint64_t base, LaunchPlan* plan,
+                   harrier_kernels_error* error) {
+  const KernelFacts* facts = plan->kernel->facts;
+  const WorkloadFacts* workload = plan->workload;
+  const int64_t heads = workload->heads;
+  choose_schedule(kernels, plan, call);
+  const int64_t tiles = divide_up(plan->query_tokens, facts->tile_q);
+  plan->rows = call->packed ? plan->query_tokens / facts->tile_q + call->batch : tiles * call->batch;
+  const int differ = do_heads_differ(plan);
+  plan->list_heads = differ ? heads : 1;
+  const int64_t parts = plan->order.split_capacity;
+  plan->items = plan->rows * heads + parts;
+  int64_t entries_of_row = 0;
+  const int64_t entries = facts->lists ? entry_capacity(call, plan, &entries_of_row) : 0;
+  if (entries > INT32_MAX || plan->items > INT32_MAX) {
+    return fail(error, harrier_kernels_invalid_input,
+                "the launch may need %lld list entries and %lld items of work, the limit is %d: use a smaller batch",
+                (long long)entries, (long long)plan->items, INT32_MAX);
+  }
+  const int64_t groups = plan->list_heads == 1 ? 1 : divide_up(heads, plan->order.heads_per_group);
+  const int64_t list_rows = facts->lists ? plan->rows * plan->list_heads : 0;
+  const int rows_per_batch = call->packed ? kPackedRows : (int)tiles;
+
+  int64_t used = 0;
+  const uint64_t state = take(base, &used, sizeof(BuildState));
+  const uint64_t counter = take(base, &used, 256);
+  const uint64_t totals = take(base, &used, divide_up(plan->rows, kSectionRows) * groups * (int64_t)sizeof(RowTotals));
+  plan->zero_bytes = used;
+
+  ListParams* lists = &plan->lists;
+  lists->row_begin = take(base, &used, list_rows * 4);
+  lists->row_end = take(base, &used, list_rows * 4);
+  lists->partial_tiles = take(base, &used, list_rows * 4);
+  lists->entries = take(base, &used, entries * 4);
+  lists->arguments = plan->forward.arguments;
+  lists->sequences = plan->forward.sequences;
+  lists->entry_capacity = (int)entries;
+  lists->entries_per_row = (int)entries_of_row;
+  lists->batches = (int)call->batch;
+  lists->rows_per_head = differ ? (int)plan->rows : 0;
+  lists->rows_per_batch = rows_per_batch;
+  lists->state = state;
+
+  OrderParams* order = &plan->order;
+  order->rows = take(base, &used, plan->rows * plan->list_heads * (int64_t)sizeof(RowMeasure));
+  order->order = take(base, &used, plan->items * (int64_t)sizeof(WorkItem));
+  order->split_rows = take(base, &used, parts / 2 * (int64_t)sizeof(SplitRow));
+  order->arguments = lists->arguments;
+  order->sequences = lists->sequences;
+  order->lists.row_begin = lists->row_begin;
+  order->lists.row_end = lists->row_end;
+  order->lists.partial_tiles = lists->partial_tiles;
+  order->lists.entries = lists->entries;
+  order->lists.rows_per_head = lists->rows_per_head;
+  order->lists.rows_per_batch = rows_per_batch;
+  order->batches = (int)call->batch;
+  order->heads = (int)heads;
+  order->rows_per_head = (int)plan->rows;
+  order->rows_per_batch = rows_per_batch;
+  order->measured_heads = (int)plan->list_heads;
+  order->totals = totals;
+  order->state = state;
+
+  ForwardParams* forward = &plan->forward;
+  const int64_t part_rows = (parts > 1 ? parts : 0) * facts->tile_q;
+  forward->split_output = take(base, &used, part_rows * padded_dim(workload->value_dim) * 4);
+  forward->split_lse = take(base, &used, part_rows * 4);
+  if (workload->pruned_as_zero) forward->split_shown = take(base, &used, part_rows * 4);
+  forward->lists = order->lists;
+  forward->order = order->order;
+  forward->order_length = state + offsetof(BuildState, order_length);
+  forward->work_count = (int)plan->items;
+  forward->heads = (int)heads;
+  forward->heads_per_kv_head = workload->heads / workload->kv_heads;
+  forward->heads_per_group = order->heads_per_group;
+  forward->counter = counter;
+  plan->bytes = used;
+  return harrier_kernels_success;
+}
