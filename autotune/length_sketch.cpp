@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 
 namespace harrier::autotune {
@@ -39,6 +40,19 @@ std::string bucket_of(const LengthSketch& sketch) {
 }
 
 std::string to_text(const LengthSketch& sketch) { return named(numbers_of(sketch)); }
+
+std::optional<LengthSketch> sketch_of_text(const std::string& text) {
+  LengthSketch sketch;
+  int64_t* const numbers[] = {&sketch.batch, &sketch.p10, &sketch.p50, &sketch.p90, &sketch.longest};
+  const char* next = text.data();
+  const char* const end = text.data() + text.size();
+  for (int64_t* number : numbers) {
+    next = std::find(next, end, '=');
+    if (next == end) return std::nullopt;
+    next = std::from_chars(next + 1, end, *number).ptr;
+  }
+  return to_text(sketch) == text ? std::optional(sketch) : std::nullopt;
+}
 
 double distance(const LengthSketch& a, const LengthSketch& b) {
   const std::array<int64_t, 5> left = numbers_of(a);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "ir/workload.h"
@@ -24,6 +25,8 @@ std::string bucket_of(const LengthSketch& sketch);
 
 /// "batch=8 p10=800 p50=1700 p90=3900 longest=4096": the numbers themselves.
 std::string to_text(const LengthSketch& sketch);
+/// Nothing for what to_text did not write.
+std::optional<LengthSketch> sketch_of_text(const std::string& text);
 
 /// How far two sketches are apart, in powers of two: the root of the mean square. 0 for the same, symmetric.
 double distance(const LengthSketch& a, const LengthSketch& b);

@@ -190,8 +190,9 @@ struct CudaCompileOptions {
   bool use_cache = true;              // NVRTC's own; false when compile time is measured
   std::stop_token stop = {};
   PassObserver observer = {};
-  StoreHandle store = {};  // asked for machine code before NVRTC, and given what NVRTC made; null: none
-  bool frozen = false;     // nothing is compiled: what the store lacks is an error. HARRIER_FROZEN=1 says it for all
+  StoreHandle store = {};   // asked for machine code before NVRTC, and given what NVRTC made; null: none
+  bool use_tunings = true;  // without a plan of the caller's: the plan and schedule that tuning left in the store
+  bool frozen = false;      // nothing is compiled: what the store lacks is an error. HARRIER_FROZEN=1 says it for all
 };
 
 /// Verifies, emits, compiles, loads. Throws InvalidInput (also for what CUDA kernels do not do: fp32, say),

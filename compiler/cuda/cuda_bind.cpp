@@ -242,9 +242,7 @@ CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry,
   bound->code = code_;
   bound->geometry = geometry;
   bound->packed = options.packed;
-  bound->schedule = options.schedule ? *options.schedule
-                                     : choose_cuda_schedule(shape, geometry, code_->loaded->shape.grid_x,
-                                                            compilation.target.l2_bytes);
+  bound->schedule = options.schedule ? *options.schedule : schedule_for(*code_, geometry);
   bound->pattern = timed(bound->times, "bind", [&] {
     return harrier::bind(compilation.workload.pattern, shape, compilation.pattern, geometry,
                          without_needless(compilation.workload.pattern, compilation.array_names, bindings));

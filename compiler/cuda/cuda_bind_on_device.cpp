@@ -261,10 +261,7 @@ CudaBinding CudaKernel::bind_on_device(const CudaDeviceInputs& inputs, const Cud
   bound->packed = inputs.packed;
   bound->geometry.query_tokens = inputs.packed ? inputs.query_tokens : inputs.batch * inputs.longest_query;
   bound->geometry.key_tokens = inputs.packed ? inputs.key_tokens : inputs.batch * inputs.longest_key;
-  bound->schedule = options.schedule
-                        ? *options.schedule
-                        : choose_cuda_schedule(code.compilation.workload.shape, bound->geometry,
-                                               code.loaded->shape.grid_x, code.compilation.target.l2_bytes);
+  bound->schedule = options.schedule ? *options.schedule : schedule_for(code, bound->geometry);
   bound->sequences = sequences_of(inputs);
   DeviceBinder binder(code, inputs, *bound);
   binder.bind_arrays();

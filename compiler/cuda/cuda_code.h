@@ -51,6 +51,7 @@ struct CudaCode {
   CudaCompileOptions options;
   CodeSource source;
   CudaCompilation compilation;
+  std::optional<CudaSchedule> tuned_schedule;  // for lengths near the workload's
   std::shared_ptr<const LoadedCode> loaded;
   std::vector<PassTime> compile_times;
   std::vector<std::string> notes;
@@ -59,6 +60,10 @@ struct CudaCode {
   mutable std::mutex mutex;
   mutable std::shared_ptr<const CudaCode> unsorted;
 };
+
+/// The schedule of a launch on so many key tokens where the caller wants none of his own: the tuned one where there are
+/// about as many as were tuned for, else by the rule.
+CudaSchedule schedule_for(const CudaCode& code, const Geometry& geometry);
 
 /// The code for ids of documents that fall somewhere; `code` itself where it is that. Compiles it at most once.
 std::shared_ptr<const CudaCode> code_for_unsorted(const std::shared_ptr<const CudaCode>& code);

@@ -9,6 +9,7 @@
 #include "codegen/cuda/table_use.h"
 #include "compiler/cuda/cached_code.h"
 #include "compiler/cuda/cuda_code.h"
+#include "compiler/cuda/tuning_store.h"
 #include "compiler/harrier_cuda.h"
 #include "compiler/single_flight.h"
 #include "ir/error.h"
@@ -108,6 +109,13 @@ CudaCompileOptions without_observer(CudaCompileOptions options) {
   return options;
 }
 
+/// What tuning found, where the caller wants no plan of his own.
+std::optional<autotune::Choice> tuned_choice(const Workload& workload, const Gpu& gpu,
+                                             const CudaCompileOptions& options) {
+  if (options.plan || !options.store || !options.use_tunings || !options.architecture.empty()) return std::nullopt;
+  return answer_from_store(*options.store, gpu.device->facts(), workload).choice;
+}
+
 std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu& gpu,
                                              const CudaCompileOptions& options, const CodeSource& source,
                                              bool sorted_segments) {
@@ -120,7 +128,12 @@ std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu
   observer.times = &code->compile_times;
   CudaTarget target = target_of(gpu);
   if (!options.architecture.empty()) target.architecture = options.architecture;
-  code->compilation = prepare_cuda(workload, target, options.plan, observer, sorted_segments);
+  std::optional<CudaPlan> plan = options.plan;
+  if (const std::optional<autotune::Choice> choice = tuned_choice(workload, gpu, options)) {
+    plan = choice->plan;
+    code->tuned_schedule = choice->schedule;
+  }
+  code->compilation = prepare_cuda(workload, target, plan, observer, sorted_segments);
   const auto start = std::chrono::steady_clock::now();
   code->loaded = source(code->compilation);
   // The pattern may need more registers than the default plan leaves: then a roomier one.
@@ -138,6 +151,18 @@ std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu
 }
 
 }  // namespace
+
+CudaSchedule schedule_for(const CudaCode& code, const Geometry& geometry) {
+  constexpr double kAbout = 2;
+  const Shape& shape = code.compilation.workload.shape;
+  if (code.tuned_schedule) {
+    const double usual =
+        static_cast<double>(quantile(code.workload.lengths, 0.5)) * static_cast<double>(code.workload.batch);
+    const auto tokens = static_cast<double>(geometry.key_tokens);
+    if (tokens <= kAbout * usual && usual <= kAbout * tokens) return *code.tuned_schedule;
+  }
+  return choose_cuda_schedule(shape, geometry, code.loaded->shape.grid_x, code.compilation.target.l2_bytes);
+}
 
 std::shared_ptr<const CudaCode> code_for_unsorted(const std::shared_ptr<const CudaCode>& code) {
   if (!code->compilation.sorted_segments) return code;

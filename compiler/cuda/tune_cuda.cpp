@@ -51,11 +51,10 @@ class Tuner {
     for (const RankedPlan& entry : ranked) add(entry, plans, candidates);
     autotune::SearchOptions search = search_options();
     if (options_.incumbent) search.incumbent = index_of(*options_.incumbent, plans, candidates);
-    for (const autotune::Choice& choice : options_.quarantined) {
-      const auto found = std::ranges::find(tuning_.candidates, choice, &TunedCandidate::choice);
-      const size_t index = static_cast<size_t>(found - tuning_.candidates.begin());
-      if (index > 0 && index < tuning_.candidates.size()) search.quarantined.push_back(index);
-      if (search.incumbent == index) search.incumbent.reset();
+    for (size_t i = 1; i < candidates.size() && options_.is_quarantined; ++i) {
+      if (!options_.is_quarantined(choice(i))) continue;
+      search.quarantined.push_back(i);
+      if (search.incumbent == i) search.incumbent.reset();
     }
     bench_.emplace(gpu_, workload_.shape, draws_, options_.seed);
     const autotune::SearchResult result = autotune::search(candidates, search, hooks());
@@ -135,6 +134,7 @@ class Tuner {
   autotune::CompileVerdict compile(size_t candidate, const std::stop_token& stop) {
     CudaCompileOptions compile = options_.compile;
     compile.stop = stop;
+    compile.use_tunings = false;
     const bool is_default = candidate == 0;
     // The default is compiled as it always is, with a roomier plan where the pattern needs one.
     compile.plan = is_default ? std::nullopt : std::optional(choice(candidate).plan);
@@ -254,9 +254,15 @@ class Tuner {
     tuning_.device_lost = result.device_lost;
     const Shape& shape = workload_.shape;
     double pairs = 0;
+    double tokens = 0;
     for (const LengthDraw& draw : draws_) {
       pairs += static_cast<double>(count_visible_pairs(workload_.pattern, shape, draw.geometry, draw.bindings));
+      tokens += static_cast<double>(draw.geometry.query_tokens);
     }
+    constexpr double kElementBytes = 2;
+    tuning_.least_bytes = tokens *
+                          static_cast<double>((shape.heads + shape.kv_heads) * (shape.head_dim + shape.value_dim)) *
+                          kElementBytes / static_cast<double>(draws_.size());
     tuning_.useful_flops =
         2 * static_cast<double>(shape.head_dim + shape.value_dim) * pairs / static_cast<double>(draws_.size());
   }

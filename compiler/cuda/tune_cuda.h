@@ -35,6 +35,7 @@ struct Tuning {
   autotune::RatioInterval ratio;          // the winner's times over the default's
   std::optional<double> reference_error;  // of the default against double precision, relative; nothing: not computed
   double useful_flops = 0;                // of one draw
+  double least_bytes = 0;                 // of one draw: q, k, v and out, each once
   double time_factor = 1;                 // measured time of the default over what the model said
   int rounds = 0;
   int64_t measurements = 0;
@@ -58,8 +59,8 @@ struct TuneOptions {
   size_t most_codes = 0;                           // plans compiled at most; 0: as the effort says
   int compile_threads = 0;                         // 0: as many as cores
   std::optional<autotune::Choice> incumbent = {};  // what was chosen before
-  std::vector<autotune::Choice> quarantined = {};  // not to be tried
-  CudaCompileOptions compile = {};                 // where code comes from; its plan is not looked at
+  std::function<bool(const autotune::Choice&)> is_quarantined = {};  // not to be tried
+  CudaCompileOptions compile = {};                                   // where code comes from; its plan is not looked at
   std::function<void(const TuneProgress&)> progress = {};
   std::function<void(const autotune::Choice&)> begin = {};     // before a candidate first runs
   std::function<void(const autotune::Choice&)> survived = {};  // and when it did

@@ -183,6 +183,9 @@ TEST(CandidateText, TakesNothingElse) {
 TEST(LengthSketch, BucketsAreRoundedPowersOfTwo) {
   const LengthSketch fixed = sketch_of(FixedLength{4096}, 8);
   EXPECT_EQ(to_text(fixed), "batch=8 p10=4096 p50=4096 p90=4096 longest=4096");
+  EXPECT_EQ(sketch_of_text(to_text(fixed)), fixed);
+  EXPECT_FALSE(sketch_of_text("batch=8 p10=4096 p50=4096 p90=4096"));
+  EXPECT_FALSE(sketch_of_text(to_text(fixed) + "0x"));
   EXPECT_EQ(bucket_of(fixed), "batch=3 p10=12 p50=12 p90=12 longest=12");
   EXPECT_EQ(bucket_of(sketch_of(FixedLength{5000}, 7)), bucket_of(fixed));
   EXPECT_NE(bucket_of(sketch_of(FixedLength{6000}, 8)), bucket_of(fixed));

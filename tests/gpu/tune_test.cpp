@@ -90,7 +90,7 @@ TEST(TuneCuda, QuarantinedChoicesAreNotRunAndOthersAreTold) {
     EXPECT_NE(choice, other->choice);
     return 50.0;
   });
-  options.quarantined = {other->choice};
+  options.is_quarantined = [&](const autotune::Choice& choice) { return choice == other->choice; };
   options.begin = [&](const autotune::Choice& choice) { begun.push_back(choice); };
   options.survived = [&](const autotune::Choice& choice) { survived.push_back(choice); };
   tune_cuda(workload, {draw_of({60})}, test::gpu(), options);

@@ -1,0 +1,43 @@
+// Tunings in the store: under which keys they lie, and how they are found again.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "autotune/ladder.h"
+#include "compiler/cuda/tune_cuda.h"
+#include "runtime/cuda/device.h"
+#include "store/tuning_rows.h"
+
+namespace harrier {
+
+/// The GPU, the kernels' text and how time is taken, and the workload by canonical text and lengths. NVRTC's version is
+/// no part of it: looking a tuning up must not load NVRTC.
+TuningContext tuning_context(const cuda::DeviceFacts& facts, const Workload& workload);
+
+/// Of a search that was run.
+struct TuningRecord {
+  std::string session;  // names the run
+  std::string effort;   // "quick", "full"
+  std::string driver;
+  int64_t at = 0;  // seconds since 1970
+};
+
+/// Every trial and the decision. False where the store is not written, or the decision is pinned.
+bool save_tuning(Store& store, const TuningContext& context, const Tuning& tuning, const TuningRecord& record);
+
+/// Which plan and schedule the workload gets, and why. Rows that cannot be read are passed over.
+autotune::LadderAnswer answer_from_store(Store& store, const cuda::DeviceFacts& facts, const Workload& workload,
+                                         const std::function<std::optional<autotune::ModelAnswer>()>& model = {});
+
+/// What was decided in this very context.
+std::optional<autotune::Choice> decided_choice(Store& store, const TuningContext& context);
+
+/// Candidates that are being tried are in quarantine until they have run: one that takes the process along stays there.
+void begin_trial(Store& store, const TuningContext& context, const autotune::Choice& choice, int64_t now);
+void end_trial(Store& store, const TuningContext& context, const autotune::Choice& choice);
+bool is_quarantined(Store& store, const TuningContext& context, const autotune::Choice& choice, int64_t now);
+
+}  // namespace harrier
