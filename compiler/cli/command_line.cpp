@@ -13,6 +13,7 @@
 
 #include "cli/commands.h"
 #include "cli/json_text.h"
+#include "cli/tuning_arguments.h"
 #include "compiler/pipeline.h"
 #include "ir/error.h"
 #include "ir/nearest_name.h"
@@ -196,6 +197,7 @@ struct ParsedOptions {
   EmitOptions emit;
   RunOptions run;
   DoctorOptions doctor;
+  TuningArguments tuning;
   bool is_canonical = false;
   std::vector<std::string> show_bindings;
   std::vector<std::string> run_bindings;
@@ -203,7 +205,7 @@ struct ParsedOptions {
 
 /// A misspelled command, before CLI11 calls it an unexpected argument.
 void check_command_name(const std::vector<std::string>& arguments) {
-  const std::vector<std::string_view> known{"check", "show", "emit", "run", "doctor"};
+  const std::vector<std::string_view> known{"check", "show", "emit", "run", "tune", "explain", "report", "doctor"};
   if (arguments.empty()) throw InvalidInput("no command given: harrier --help lists them");
   const std::string& name = arguments.front();
   if (name.starts_with('-') || std::find(known.begin(), known.end(), name) != known.end()) return;
@@ -224,6 +226,7 @@ int dispatch(const std::vector<std::string>& arguments, Streams& streams) {
   const CLI::App* emit = add_emit(app, options.emit, options.is_canonical);
   add_run(app, options.run, options.run_bindings);
   const CLI::App* doctor = add_doctor(app, options.doctor);
+  const TuningCommands tuning = add_tuning_commands(app, options.tuning);
 
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
@@ -240,6 +243,12 @@ int dispatch(const std::vector<std::string>& arguments, Streams& streams) {
   }
   if (check->parsed()) return check_command(options.check, streams);
   if (doctor->parsed()) return doctor_command(options.doctor, streams);
+  if (tuning.tune->parsed()) {
+    options.tuning.tune.bindings = split_bindings(options.tuning.tune_bindings);
+    return tune_command(options.tuning.tune, streams);
+  }
+  if (tuning.explain->parsed()) return explain_command(options.tuning.explain, streams);
+  if (tuning.report->parsed()) return report_command(options.tuning.report, streams);
   if (emit->parsed()) return emit_command(options.emit, streams);
   if (show->parsed()) {
     options.show.bindings = split_bindings(options.show_bindings);

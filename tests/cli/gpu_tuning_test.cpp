@@ -1,0 +1,141 @@
+// tune, explain and report on the emulated GPU, whose times are those of a CPU: nothing is said of which plan wins.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "cli/progress_line.h"
+#include "cli/report_html.h"
+#include "cli/tuning_commands.h"
+#include "cli_fixture.h"
+#include "ir/error.h"
+#include "support/setting.h"
+
+namespace harrier {
+namespace {
+
+using Json = nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+class GpuTuningTest : public CliTest {
+ protected:
+  void SetUp() override {
+    CliTest::SetUp();
+    workload_ =
+        write_text("small.attn", "attention small { heads 2 head_dim 64 dtype bf16 mask causal lengths fixed(64) }");
+    cache_ = std::make_unique<Setting>("HARRIER_CACHE_DIR", path("cache").c_str());
+  }
+
+  Setting libcuda_{"HARRIER_LIBCUDA", HARRIER_EMULATED_GPU};
+  Setting nvrtc_{"HARRIER_NVRTC", HARRIER_EMULATED_GPU};
+  std::unique_ptr<Setting> cache_;
+  std::string workload_;
+};
+
+TEST_F(GpuTuningTest, TuneIsRememberedExplainedAndReported) {
+  const CommandResult before = run_harrier({"explain", workload_});
+  EXPECT_EQ(before.code, kSuccess) << before.error;
+  EXPECT_THAT(before.out, AllOf(HasSubstr("small on Emulated GPU sm_90: default\n"),
+                                HasSubstr("\n    exact              not tuned on this GPU for these lengths\n"),
+                                HasSubstr("\n  > default ")));
+
+  const CommandResult tuned = run_harrier({"tune", workload_, "--budget", "2s", "--json"});
+  ASSERT_EQ(tuned.code, kSuccess) << tuned.error;
+  const Json result = Json::parse(tuned.out).at("workloads").at(0);
+  EXPECT_EQ(result.at("workload"), "small");
+  EXPECT_EQ(result.at("architecture"), "sm_90a");
+  EXPECT_GT(result.at("default_us"), 0);
+  EXPECT_GT(result.at("tuned_us"), 0);
+  EXPECT_LT(result.at("reference_error"), 0.01);
+  EXPECT_EQ(result.at("saved"), true);
+  EXPECT_FALSE(result.at("candidates").empty());
+
+  const CommandResult after = run_harrier({"explain", workload_, "--json"});
+  const Json answer = Json::parse(after.out);
+  EXPECT_EQ(answer.at("answer"), "exact");
+  EXPECT_EQ(answer.at("plan"), result.at("plan"));
+  EXPECT_EQ(answer.at("rungs").size(), 7);
+  const std::string longer =
+      write_text("longer.attn", "attention longer { heads 2 head_dim 64 dtype bf16 mask causal lengths fixed(150) }");
+  EXPECT_EQ(Json::parse(run_harrier({"explain", longer, "--json"}).out).at("answer"), "nearest-lengths");
+
+  const CommandResult report = run_harrier({"report", "-o", path("report.html")});
+  EXPECT_EQ(report.code, kSuccess) << report.error;
+  EXPECT_EQ(without_folder(report.out), "report.html: 1 tuning\n");
+  const std::string html = read_text("report.html");
+  EXPECT_THAT(
+      html, AllOf(HasSubstr("<svg"), HasSubstr("mask window(inf, 0)"), HasSubstr("of the roof"), HasSubstr("</html>")));
+  EXPECT_THAT(html, AllOf(Not(HasSubstr("http")), Not(HasSubstr("src=")), Not(HasSubstr("@import"))));
+}
+
+TEST_F(GpuTuningTest, TableHasALineForEachWorkload) {
+  const CommandResult result = run_harrier({"tune", workload_, "--budget", "500ms"});
+  ASSERT_EQ(result.code, kSuccess) << result.error;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("workload "), HasSubstr("\nsmall ")));
+  EXPECT_THAT(result.error, HasSubstr("time was over before all was tried"));
+}
+
+TEST_F(GpuTuningTest, LengthsComeFromATrace) {
+  write_text("trace.csv", "length\n30\n40\n");
+  const CommandResult result =
+      run_harrier({"tune", workload_, "--budget", "500ms", "--json", "--lengths", path("trace.csv")});
+  EXPECT_EQ(result.code, kSuccess) << result.error;
+  const CommandResult missing = run_harrier({"tune", workload_, "--lengths", path("none.csv")});
+  EXPECT_EQ(missing.code, kBadInput);
+}
+
+TEST_F(GpuTuningTest, BadOptionsAreRefusedBeforeAnythingRuns) {
+  const auto error_of = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"tune", workload_};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandResult result = run_harrier(arguments);
+    EXPECT_EQ(result.code, kBadInput);
+    return result.error;
+  };
+  EXPECT_EQ(error_of({"--effort", "much"}), "harrier: --effort much: not an effort: use quick or full\n");
+  EXPECT_EQ(error_of({"--budget", "soon"}), "harrier: --budget soon: not a time up to a day: write 30s, 2m or 500ms\n");
+  EXPECT_FALSE(std::filesystem::exists(path("cache")));
+}
+
+TEST_F(GpuTuningTest, WithoutAGpuThereIsOneLine) {
+  const Setting libcuda("HARRIER_LIBCUDA", "/no/such/libcuda.so");
+  for (const char* command : {"tune", "explain"}) {
+    const CommandResult result = run_harrier({command, workload_});
+    EXPECT_EQ(result.code, kToolchainFailed) << command;
+    EXPECT_EQ(std::ranges::count(result.error, '\n'), 1) << result.error;
+  }
+}
+
+TEST_F(GpuTuningTest, ReportOfNothingSaysSo) {
+  EXPECT_EQ(run_harrier({"report", "-o", path("report.html")}).code, kSuccess);
+  EXPECT_THAT(read_text("report.html"), HasSubstr("Nothing was tuned yet"));
+}
+
+TEST(SecondsOf, TakesUnits) {
+  EXPECT_DOUBLE_EQ(seconds_of("30s"), 30);
+  EXPECT_DOUBLE_EQ(seconds_of("2m"), 120);
+  EXPECT_DOUBLE_EQ(seconds_of("500ms"), 0.5);
+  EXPECT_DOUBLE_EQ(seconds_of("1.5"), 1.5);
+  for (const char* bad : {"", "s", "-1s", "0", "3h", "1s ", "nan", "1e9"}) {
+    EXPECT_THROW(seconds_of(bad), InvalidInput) << bad;
+  }
+}
+
+TEST(ProgressBar, FillsAndFits) {
+  EXPECT_EQ(progress_bar(0.5, "3 s left", 80), "[##########..........]  50 %, 3 s left");
+  EXPECT_EQ(progress_bar(7, "", 80), "[####################] 100 %");
+  EXPECT_EQ(progress_bar(0, "words", 10).size(), 10);
+}
+
+TEST(ReportHtml, EscapesWhatPatternsSay) {
+  EXPECT_EQ(escape_html("a<b> & \"c\""), "a&lt;b&gt; &amp; &quot;c&quot;");
+  ReportedTuning tuning{.pattern = "where(q < k && k > 3)"};
+  tuning.trials.push_back({.plan = "<script>", .p20_us = 1, .p50_us = 2, .p80_us = 3, .is_default = true});
+  const std::string html = report_html({tuning});
+  EXPECT_THAT(html, AllOf(HasSubstr("q &lt; k &amp;&amp; k &gt; 3"), Not(HasSubstr("<script"))));
+}
+
+}  // namespace
+}  // namespace harrier
