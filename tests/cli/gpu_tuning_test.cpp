@@ -2,8 +2,12 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <memory>
+#include <thread>
 
+#include "cli/interrupt.h"
 #include "cli/progress_line.h"
 #include "cli/report_html.h"
 #include "cli/tuning_commands.h"
@@ -121,6 +125,16 @@ TEST(SecondsOf, TakesUnits) {
   for (const char* bad : {"", "s", "-1s", "0", "3h", "1s ", "nan", "1e9"}) {
     EXPECT_THROW(seconds_of(bad), InvalidInput) << bad;
   }
+}
+
+TEST(InterruptWatch, AsksToStopOnTheFirstCtrlC) {
+  const InterruptWatch watch;
+  EXPECT_FALSE(watch.token().stop_requested());
+  std::raise(SIGINT);
+  for (int i = 0; i < 500 && !watch.token().stop_requested(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_TRUE(watch.token().stop_requested());
 }
 
 TEST(ProgressBar, FillsAndFits) {
