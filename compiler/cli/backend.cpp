@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <memory>
 #include <optional>
 
 #include "compiler/harrier_cuda.h"
@@ -22,9 +23,16 @@ Runnable compile_on_cpu(const RunOptions& options, const Workload& workload, con
 
 Runnable compile_on_gpu(const Gpu& gpu, const RunOptions& options, const Workload& workload,
                         const PassObserver& observer, std::vector<std::string>& notes) {
-  const CudaKernel kernel =
-      compile_cuda(workload, gpu, {.plan = {}, .use_cache = !options.no_cache, .stop = {}, .observer = observer});
+  // Kept beyond this call: the kernel may compile again, and then warn.
+  const auto warnings = std::make_shared<std::vector<std::string>>();
+  StoreHandle store;
+  if (!options.no_cache) {
+    store = open_store({.warn = [warnings](const std::string& warning) { warnings->push_back(warning); }});
+  }
+  const CudaKernel kernel = compile_cuda(
+      workload, gpu, {.plan = {}, .use_cache = !options.no_cache, .stop = {}, .observer = observer, .store = store});
   const CudaCompilation& compilation = kernel.compilation();
+  notes.insert(notes.end(), warnings->begin(), warnings->end());
   notes.insert(notes.end(), kernel.notes().begin(), kernel.notes().end());
   return {.backend = fmt::format("cuda ({}, {})", gpu.device->facts().name, compilation.target.architecture),
           .workload = compilation.workload,
@@ -42,8 +50,6 @@ std::optional<Gpu> find_gpu(std::vector<std::string>& notes) {
   } catch (const DeviceError& error) {
     const bool absent = error.failure() == DeviceFailure::kNoDriver || error.failure() == DeviceFailure::kNoDevice;
     if (!absent) notes.push_back(fmt::format("the cpu runs this, for the GPU cannot: {}", error.what()));
-  } catch (const ToolchainError& error) {
-    notes.push_back(fmt::format("the cpu runs this, for the GPU cannot: {}", error.what()));
   }
   return std::nullopt;
 }
@@ -60,6 +66,9 @@ Runnable compile_for(const RunOptions& options, const Workload& workload, const 
     return compile_on_gpu(*gpu, options, workload, observer, notes);
   } catch (const InvalidInput& error) {
     // What no CUDA kernel does; if the workload itself is at fault, the CPU says so too.
+    notes.push_back(fmt::format("the cpu runs this, for the GPU cannot: {}", error.what()));
+  } catch (const ToolchainError& error) {
+    // No NVRTC, say, and nothing in the cache.
     notes.push_back(fmt::format("the cpu runs this, for the GPU cannot: {}", error.what()));
   }
   return compile_on_cpu(options, workload, observer);

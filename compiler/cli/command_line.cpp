@@ -11,6 +11,7 @@
 #include <ostream>
 #include <string_view>
 
+#include "cli/cache_commands.h"
 #include "cli/commands.h"
 #include "cli/json_text.h"
 #include "cli/tuning_arguments.h"
@@ -196,6 +197,7 @@ struct ParsedOptions {
   ShowOptions show;
   EmitOptions emit;
   RunOptions run;
+  CacheOptions cache;
   DoctorOptions doctor;
   TuningArguments tuning;
   bool is_canonical = false;
@@ -205,7 +207,7 @@ struct ParsedOptions {
 
 /// A misspelled command, before CLI11 calls it an unexpected argument.
 void check_command_name(const std::vector<std::string>& arguments) {
-  const std::vector<std::string_view> known{"check", "show", "emit", "run", "tune", "explain", "report", "doctor"};
+  const std::vector<std::string_view> known{"check", "show", "emit", "run", "cache", "tune", "explain", "report", "doctor"};
   if (arguments.empty()) throw InvalidInput("no command given: harrier --help lists them");
   const std::string& name = arguments.front();
   if (name.starts_with('-') || std::find(known.begin(), known.end(), name) != known.end()) return;
@@ -225,6 +227,7 @@ int dispatch(const std::vector<std::string>& arguments, Streams& streams) {
   const CLI::App* show = add_show(app, options.show, options.show_bindings);
   const CLI::App* emit = add_emit(app, options.emit, options.is_canonical);
   add_run(app, options.run, options.run_bindings);
+  const CLI::App* cache = add_cache(app, options.cache);
   const CLI::App* doctor = add_doctor(app, options.doctor);
   const TuningCommands tuning = add_tuning_commands(app, options.tuning);
 
@@ -242,6 +245,7 @@ int dispatch(const std::vector<std::string>& arguments, Streams& streams) {
     throw InvalidInput(fmt::format("{}: harrier{} --help lists what it takes", one_line(error.what()), command));
   }
   if (check->parsed()) return check_command(options.check, streams);
+  if (cache->parsed()) return cache_command(options.cache, streams);
   if (doctor->parsed()) return doctor_command(options.doctor, streams);
   if (tuning.tune->parsed()) {
     options.tuning.tune.bindings = split_bindings(options.tuning.tune_bindings);

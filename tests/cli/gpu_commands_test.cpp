@@ -1,6 +1,7 @@
 // Commands on a machine with a GPU: the emulated one, found the way a real one is.
 #include <gmock/gmock.h>
 
+#include <optional>
 #include <random>
 
 #include "cli/convert.h"
@@ -27,6 +28,7 @@ class GpuCommandsTest : public CliTest {
  protected:
   void SetUp() override {
     CliTest::SetUp();
+    cache_.emplace("HARRIER_CACHE_DIR", path("cache").c_str());
     packed_ = write_text("packed.attn", kPacked);
   }
 
@@ -58,6 +60,7 @@ class GpuCommandsTest : public CliTest {
 
   Setting libcuda_{"HARRIER_LIBCUDA", HARRIER_EMULATED_GPU};
   Setting nvrtc_{"HARRIER_NVRTC", HARRIER_EMULATED_GPU};
+  std::optional<Setting> cache_;
   std::string packed_;
 };
 
