@@ -13,6 +13,7 @@
 
 #include "cli/cache_commands.h"
 #include "cli/commands.h"
+#include "cli/export_command.h"
 #include "cli/json_text.h"
 #include "cli/tuning_arguments.h"
 #include "compiler/pipeline.h"
@@ -199,6 +200,7 @@ struct ParsedOptions {
   RunOptions run;
   CacheOptions cache;
   DoctorOptions doctor;
+  ExportCommandOptions exports;
   TuningArguments tuning;
   bool is_canonical = false;
   std::vector<std::string> show_bindings;
@@ -207,7 +209,8 @@ struct ParsedOptions {
 
 /// A misspelled command, before CLI11 calls it an unexpected argument.
 void check_command_name(const std::vector<std::string>& arguments) {
-  const std::vector<std::string_view> known{"check", "show", "emit", "run", "cache", "tune", "explain", "report", "doctor"};
+  const std::vector<std::string_view> known{"check",  "show", "emit",    "run",    "cache",
+                                            "export", "tune", "explain", "report", "doctor"};
   if (arguments.empty()) throw InvalidInput("no command given: harrier --help lists them");
   const std::string& name = arguments.front();
   if (name.starts_with('-') || std::find(known.begin(), known.end(), name) != known.end()) return;
@@ -228,6 +231,7 @@ int dispatch(const std::vector<std::string>& arguments, Streams& streams) {
   const CLI::App* emit = add_emit(app, options.emit, options.is_canonical);
   add_run(app, options.run, options.run_bindings);
   const CLI::App* cache = add_cache(app, options.cache);
+  const CLI::App* exports = add_export(app, options.exports);
   const CLI::App* doctor = add_doctor(app, options.doctor);
   const TuningCommands tuning = add_tuning_commands(app, options.tuning);
 
@@ -247,6 +251,7 @@ int dispatch(const std::vector<std::string>& arguments, Streams& streams) {
   if (check->parsed()) return check_command(options.check, streams);
   if (cache->parsed()) return cache_command(options.cache, streams);
   if (doctor->parsed()) return doctor_command(options.doctor, streams);
+  if (exports->parsed()) return export_command(options.exports, streams);
   if (tuning.tune->parsed()) {
     options.tuning.tune.bindings = split_bindings(options.tuning.tune_bindings);
     return tune_command(options.tuning.tune, streams);
