@@ -74,11 +74,11 @@ double dram_bytes(const CudaPlan& plan, const CudaSchedule& schedule, const Shap
   for (const auto& head : rows.heads) row_count += static_cast<double>(head.size());
   if (rows.heads.size() == 1) row_count *= static_cast<double>(shape.heads);
   const double query_bytes = row_count * 64 * plan.consumers * token_bytes;
-  const auto heads_per_kv_head = static_cast<double>(shape.heads / shape.kv_heads);
-  const double kv_heads_together = std::ceil(schedule.heads_per_group / heads_per_kv_head);
+  const int64_t heads_per_kv_head = shape.heads / shape.kv_heads;
+  const int64_t kv_heads_together = (schedule.heads_per_group + heads_per_kv_head - 1) / heads_per_kv_head;
   const double kv_bytes_of_head = static_cast<double>(rows.key_tokens) * token_bytes;
-  const double kept = std::min(
-      1.0, kKeptShareOfL2 * static_cast<double>(device.l2_bytes) / std::max(kv_bytes_of_head * kv_heads_together, 1.0));
+  const double kept = std::min(1.0, kKeptShareOfL2 * static_cast<double>(device.l2_bytes) /
+                                        std::max(kv_bytes_of_head * static_cast<double>(kv_heads_together), 1.0));
   const double asked = static_cast<double>(tiles) * plan.tile_k * token_bytes;
   const double once = kv_bytes_of_head * static_cast<double>(shape.kv_heads);
   return query_bytes + std::min(asked, once + std::max(0.0, asked - once) * (1 - kept));

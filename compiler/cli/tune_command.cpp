@@ -3,6 +3,7 @@
 #include <fmt/ostream.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <ostream>
@@ -12,6 +13,7 @@
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
 #include "cli/progress_line.h"
+#include "cli/stall_watch.h"
 #include "cli/tuning_commands.h"
 #include "compiler/cuda/tuning_store.h"
 #include "ir/error.h"
@@ -23,6 +25,9 @@ constexpr double kQuickSeconds = 10;
 constexpr double kFullSeconds = 60;
 constexpr int64_t kQuickDraws = 3;
 constexpr int64_t kFullDraws = 5;
+
+/// First runs of a candidate take milliseconds.
+constexpr std::chrono::milliseconds kLongestTrial(60000);
 
 int64_t seconds_since_1970() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -156,18 +161,26 @@ class TuneCommand {
     tune.compile.store = store_;
     tune.stop = interrupt_.token();
     tune.progress = [&](const TuneProgress& progress) {
+      watch_.end();
       line.show(static_cast<double>(progress.done) / static_cast<double>(progress.total),
                 fmt::format("{}, {:.0f} s left, best {:+.1f} %", workload.name, progress.seconds_left,
                             100 * (progress.ratio - 1)));
     };
-    tune.begin = [&](const autotune::Choice& choice) { begin_trial(*store_, context, choice, seconds_since_1970()); };
-    tune.survived = [&](const autotune::Choice& choice) { end_trial(*store_, context, choice); };
+    tune.begin = [&](const autotune::Choice& choice) {
+      begin_trial(*store_, context, choice, seconds_since_1970());
+      watch_.begin(print(choice.plan));
+    };
+    tune.survived = [&](const autotune::Choice& choice) {
+      watch_.end();
+      end_trial(*store_, context, choice);
+    };
     if (!options_.again) {
       tune.is_quarantined = [&](const autotune::Choice& choice) {
         return is_quarantined(*store_, context, choice, seconds_since_1970());
       };
     }
     TunedFile tuned{.file = file, .tuning = tune_cuda(workload, batches.draws, gpu_, tune), .saved = false};
+    watch_.end();
     line.clear();
     tuned.saved = save_tuning(*store_, context, tuned.tuning,
                               {.session = session_,
@@ -190,6 +203,14 @@ class TuneCommand {
   StoreHandle store_;
   std::string session_;
   InterruptWatch interrupt_;
+  // Work that hangs on a GPU ends with the process alone. The candidate is in quarantine already.
+  StallWatch watch_{kLongestTrial, [](const std::string& plan) {
+                      fmt::print(stderr,
+                                 "harrier: the GPU does not come back from the plan {}, which is left out from now on: "
+                                 "tune again\n",
+                                 plan);
+                      std::_Exit(kToolchainFailed);
+                    }};
   std::vector<TunedFile> tuned_;
 };
 

@@ -59,7 +59,7 @@ TrialStatus row_status(autotune::TrialStatus status) {
 
 /// The value below which `share` of the sorted values lie.
 double percentile(const std::vector<double>& sorted, double share) {
-  return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1) + 0.5)];
+  return sorted[static_cast<size_t>(std::lround(share * static_cast<double>(sorted.size() - 1)))];
 }
 
 /// Logarithms of what may be 0 or infinite where there was too little to say.

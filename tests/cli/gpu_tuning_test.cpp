@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <memory>
@@ -10,6 +11,7 @@
 #include "cli/interrupt.h"
 #include "cli/progress_line.h"
 #include "cli/report_html.h"
+#include "cli/stall_watch.h"
 #include "cli/tuning_commands.h"
 #include "cli_fixture.h"
 #include "ir/error.h"
@@ -45,7 +47,7 @@ TEST_F(GpuTuningTest, TuneIsRememberedExplainedAndReported) {
                                 HasSubstr("\n    exact              not tuned on this GPU for these lengths\n"),
                                 HasSubstr("\n  > default ")));
 
-  const CommandResult tuned = run_harrier({"tune", workload_, "--budget", "2s", "--json"});
+  const CommandResult tuned = run_harrier({"tune", workload_, "--budget", "1s", "--json"});
   ASSERT_EQ(tuned.code, kSuccess) << tuned.error;
   const Json result = Json::parse(tuned.out).at("workloads").at(0);
   EXPECT_EQ(result.at("workload"), "small");
@@ -74,20 +76,13 @@ TEST_F(GpuTuningTest, TuneIsRememberedExplainedAndReported) {
   EXPECT_THAT(html, AllOf(Not(HasSubstr("http")), Not(HasSubstr("src=")), Not(HasSubstr("@import"))));
 }
 
-TEST_F(GpuTuningTest, TableHasALineForEachWorkload) {
-  const CommandResult result = run_harrier({"tune", workload_, "--budget", "500ms"});
+TEST_F(GpuTuningTest, TableHasALineForEachWorkloadAndLengthsMayComeFromATrace) {
+  const std::string trace = write_text("trace.csv", "length\n30\n40\n");
+  const CommandResult result = run_harrier({"tune", workload_, "--budget", "300ms", "--lengths", trace});
   ASSERT_EQ(result.code, kSuccess) << result.error;
   EXPECT_THAT(result.out, AllOf(HasSubstr("workload "), HasSubstr("\nsmall ")));
   EXPECT_THAT(result.error, HasSubstr("time was over before all was tried"));
-}
-
-TEST_F(GpuTuningTest, LengthsComeFromATrace) {
-  write_text("trace.csv", "length\n30\n40\n");
-  const CommandResult result =
-      run_harrier({"tune", workload_, "--budget", "500ms", "--json", "--lengths", path("trace.csv")});
-  EXPECT_EQ(result.code, kSuccess) << result.error;
-  const CommandResult missing = run_harrier({"tune", workload_, "--lengths", path("none.csv")});
-  EXPECT_EQ(missing.code, kBadInput);
+  EXPECT_EQ(run_harrier({"tune", workload_, "--lengths", path("none.csv")}).code, kBadInput);
 }
 
 TEST_F(GpuTuningTest, BadOptionsAreRefusedBeforeAnythingRuns) {
@@ -135,6 +130,25 @@ TEST(InterruptWatch, AsksToStopOnTheFirstCtrlC) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   EXPECT_TRUE(watch.token().stop_requested());
+}
+
+TEST(StallWatch, TellsWhatDoesNotComeBackAndNothingElse) {
+  std::atomic<int> stalls = 0;
+  std::string name;
+  {
+    StallWatch watch(std::chrono::seconds(30), [&](const std::string&) { ++stalls; });
+    watch.begin("quick");
+    watch.end();
+  }
+  EXPECT_EQ(stalls, 0);
+  StallWatch watch(std::chrono::milliseconds(20), [&](const std::string& stalled) {
+    name = stalled;
+    ++stalls;
+  });
+  watch.begin("slow");
+  for (int i = 0; i < 500 && stalls == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(stalls, 1);
+  EXPECT_EQ(name, "slow");
 }
 
 TEST(ProgressBar, FillsAndFits) {
