@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <random>
 
+#include "compiler/passes/choose_plan.h"
 #include "masks.h"
 #include "support/random_pattern.h"
 #include "test_gpu.h"
@@ -32,6 +33,14 @@ std::vector<MaskCase> mask_cases() {
     const bool even = cases.size() % 4 == 0;
     cases.push_back({std::string(named.name) + "_own", named.mask, Kernels::kOwn, !even});
     cases.push_back({std::string(named.name) + "_portable", named.mask, Kernels::kPortable, even});
+  }
+  return cases;
+}
+
+std::vector<MaskCase> shared_tile_cases() {
+  std::vector<MaskCase> cases;
+  for (const test::NamedMask& named : test::masks()) {
+    cases.push_back({named.name, named.mask, Kernels::kOwn, cases.size() % 3 != 0});
   }
   return cases;
 }
@@ -112,6 +121,25 @@ TEST(GpuForward, ReadsAndWritesBothDtypesInEveryLayout) {
     }
   }
 }
+
+/// Rows of several blocks of queries that share key tiles, of which each takes its own.
+class GpuSharedTiles : public testing::TestWithParam<MaskCase> {};
+
+TEST_P(GpuSharedTiles, MatchTheOracle) {
+  if (!test::is_thorough() && GetParam().slow) GTEST_SKIP() << "others cover it here";
+  const std::vector<int64_t> lengths = {0, 1, 65, 200, 300};
+  const Workload workload = workload_of(GetParam().mask, shape_of(2, 1, 64));
+  for (const int consumers : {2, 3, 4}) {
+    if (!test::is_thorough() && consumers != 2 + static_cast<int>(GetParam().name.size() % 3)) continue;
+    const auto plan = shared_tiles_plan(workload.shape, common_block(workload.pattern.mask), consumers);
+    ASSERT_TRUE(plan.has_value());
+    expect_matches_oracle({workload, packed_geometry(lengths, lengths), LayoutKind::kPacked, 17}, Kernels::kOwn,
+                          {.plan = plan});
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GpuSharedTiles, testing::ValuesIn(shared_tile_cases()),
+                         [](const auto& instance) { return instance.param.name; });
 
 /// Cases by number, so that they run side by side.
 class GpuPadding : public testing::TestWithParam<int> {};

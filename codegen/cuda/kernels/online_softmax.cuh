@@ -87,6 +87,24 @@ __device__ __forceinline__ void finish_sums(SoftmaxState& state) {
   }
 }
 
+/// A finished row's maxima and sums in one register of each of its four threads, where registers are short.
+__device__ __forceinline__ float stash(const SoftmaxState& state, int lane) {
+  const float maximum = (lane & 1) != 0 ? state.maximum[1] : state.maximum[0];
+  const float sum = (lane & 1) != 0 ? state.sum[1] : state.sum[0];
+  return (lane & 2) != 0 ? sum : maximum;
+}
+
+/// What stash was given; all four threads take part. Nothing of `shown`.
+__device__ __forceinline__ SoftmaxState unstash(float stashed, int lane) {
+  SoftmaxState state;
+#pragma unroll
+  for (int row = 0; row < 2; ++row) {
+    state.maximum[row] = __shfl_sync(0xffffffffu, stashed, (lane & ~3) + row);
+    state.sum[row] = __shfl_sync(0xffffffffu, stashed, (lane & ~3) + 2 + row);
+  }
+  return state;
+}
+
 /// log2(exp2(a) + exp2(b))
 __device__ __forceinline__ float log2_fast_sum(float a, float b) {
   return ptx::log2_fast(ptx::exp2_fast(a) + ptx::exp2_fast(b));

@@ -36,6 +36,8 @@ struct NoMask {
   static constexpr MaskKind kKind = MaskKind::kNone;
   static constexpr int kIntervals = 1;
   static constexpr bool kCounted = false;  // boxes may count more than once
+  /// Blocks of queries in a row that list entries tell apart, where the mask hides what the table does not list.
+  static constexpr int kRowBlocks = 1;
   /// Keys past the valid ones are attended like others, with ForwardParams::padding_score added to their scores.
   static constexpr bool kAdditivePadding = false;
   /// Keys of the extent that the mask hides count exp(0) in the softmax's denominator. Excluded padding does not.

@@ -29,13 +29,12 @@ __device__ __forceinline__ void store_lse(const ForwardParams& params, const Row
 }
 
 /// What a finished row's output is multiplied by, and its LSE in units of log2: 1 / sum and log2(sum), zero and minus
-/// infinity where nothing was seen. Leaves the keys that the mask shows in `state`. The parts of a split row get the
-/// sink and the pruned keys when they are combined, once.
+/// infinity where nothing was seen. The sums are whole. Leaves the keys that the mask shows in `state`. The parts of a
+/// split row get the sink and the pruned keys when they are combined, once.
 template <class Config, class Mask, class Sink>
 __device__ __forceinline__ void finish_row(const ForwardParams& params, const volatile RowWork& row,
                                            const ConsumerThread& thread, SoftmaxState& state, float (&factor)[2],
                                            float (&lse)[2]) {
-  finish_sums(state);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const bool valid = row.query_begin + thread.row() + 8 * i < row.query_valid;
@@ -47,7 +46,7 @@ __device__ __forceinline__ void finish_row(const ForwardParams& params, const vo
     if constexpr (Mask::kPrunedAsZero) {
       state.shown[i] += __shfl_xor_sync(0xffffffffu, state.shown[i], 1);
       state.shown[i] += __shfl_xor_sync(0xffffffffu, state.shown[i], 2);
-      state.shown[i] += row.full_tiles * Config::kTileK;
+      if constexpr (!Config::kOwnTiles) state.shown[i] += row.full_tiles * Config::kTileK;
       if (row.split_slot < 0) factor[i] *= add_pruned(lse[i], row.key_length - state.shown[i]);
     }
   }

@@ -177,6 +177,7 @@ class RowsSm80 {
   /// O /= sum, LSE = m + log(sum)
   __device__ __forceinline__ void finish(const volatile RowWork& row, const ConsumerThread& thread, Row& result) const {
     float factor[2], lse[2];
+    finish_sums(result.state);
     finish_row<Config, Mask, Sink>(params_, row, thread, result.state, factor, lse);
     scale_rows(result.output, factor);
     const int slot = row.split_slot;
