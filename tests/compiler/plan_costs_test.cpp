@@ -82,9 +82,9 @@ TEST(PlanCosts, AreNearWhatAnH100Measured) {
     EXPECT_EQ(ranked.front().choice.plan, choose_cuda_plan(workload, CudaFamily::kSm90));
     EXPECT_GT(ranked.front().us, 800 * measured.ms) << measured.text;
     EXPECT_LT(ranked.front().us, 1250 * measured.ms) << measured.text;
-    // No plan of the space was found faster than the default by more than 4 %: the model must not promise more.
+    // Below the doubt that the ladder has of the model, so that it leaves the default alone.
     const double best = std::ranges::min(ranked, {}, &RankedPlan::us).us;
-    EXPECT_GT(best, 0.95 * ranked.front().us) << measured.text;
+    EXPECT_GT(best, (1 - autotune::kModelDoubt) * ranked.front().us) << measured.text;
   }
 }
 
@@ -118,6 +118,19 @@ TEST(PlanCosts, HeadsWithTablesOfTheirOwnAreCountedApart) {
   using Tiles = autotune::RowTiles;
   EXPECT_THAT(rows.heads[0], ElementsAre(Tiles{2, 0}, Tiles{1, 0}));
   EXPECT_THAT(rows.heads[1], ElementsAre(Tiles{1, 0}, Tiles{0, 0}));
+}
+
+TEST(PlanCosts, RowsMayHoldSeveralBlocksOfQueries) {
+  const Workload workload =
+      parse_workload("attention a { heads 1 dtype bf16 mask blocks(32, @table) lengths fixed(128) }");
+  // Two blocks of queries see the same key block, the next two see one each.
+  const std::vector<uint8_t> table = {1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0};
+  const LengthDraw draw{.geometry = packed(1, 128),
+                        .bindings = {{"table", {.data = table.data(), .type = ElementType::kUInt8, .shape = {4, 4}}}}};
+  const CudaPlan plan{.consumers = 1, .tile_k = 64, .box_rows = 32, .row_blocks = 2};
+  using Tiles = autotune::RowTiles;
+  EXPECT_THAT(batch_rows(workload, draw, plan).heads.at(0), ElementsAre(Tiles{1, 0}, Tiles{0, 1}));
+  EXPECT_FALSE(model_plans(workload, {draw}, CudaTarget{}, autotune::device_model({})).empty());
 }
 
 TEST(ScheduleSpace, HasTheDefaultFirstAndEachOnce) {
