@@ -3,7 +3,7 @@
 //
 //   {"do": "add", "name": N, "text": "attention ...", "batch": B, "length": L, "arrays": {"table": {"file": F, "type":
 //    "int32", "shape": [..]}}}           or "lengths": [..] for a packed batch; "architecture": "sm_90" for the
-//    kernels of sm_80's family
+//    kernels of sm_80's family; "plan": {"tile_k": 64, ..} for numbers that are not the default plan's
 //   {"do": "prepare"}                    compiles all that was added on every core, draws tensors, binds
 //   {"do": "tune"}                       tries the plan space and schedules of all; "time" with "tuned": true takes the
 //   best
@@ -24,6 +24,7 @@
 #include <random>
 #include <thread>
 
+#include "compiler/cuda/choose_cuda_plan.h"
 #include "compiler/cuda/plan_space.h"
 #include "compiler/harrier_cuda.h"
 #include "runtime/cuda/memory.h"
@@ -48,6 +49,7 @@ struct Case {
   Geometry geometry;
   bool packed = false;
   std::string architecture;  // instead of the GPU's own
+  std::optional<CudaPlan> plan;
   std::map<std::string, std::vector<std::byte>> array_bytes;
   Bindings bindings;
   std::optional<CudaSchedule> schedule;
@@ -138,6 +140,32 @@ Geometry packed(const std::vector<int64_t>& lengths) {
   return geometry;
 }
 
+/// The default plan for sm_90a, with the numbers that `changes` names.
+CudaPlan changed_plan(const Workload& workload, const Json& changes) {
+  CudaPlan plan = choose_cuda_plan(workload, CudaFamily::kSm90);
+  const std::map<std::string, int*> numbers = {{"consumers", &plan.consumers},
+                                               {"tile_k", &plan.tile_k},
+                                               {"box_rows", &plan.box_rows},
+                                               {"row_blocks", &plan.row_blocks},
+                                               {"stages", &plan.stages},
+                                               {"query_stages", &plan.query_stages},
+                                               {"consumer_registers", &plan.consumer_registers},
+                                               {"producer_registers", &plan.producer_registers},
+                                               {"ctas_per_sm", &plan.ctas_per_sm}};
+  for (const auto& [name, value] : changes.items()) {
+    if (name == "ping_pong") {
+      plan.ping_pong = value;
+    } else if (name == "own_tiles") {
+      plan.own_tiles = value;
+    } else if (const auto number = numbers.find(name); number != numbers.end()) {
+      *number->second = value;
+    } else {
+      throw InvalidInput(name + " is no number of a plan: see ir/cuda_plan.h");
+    }
+  }
+  return plan;
+}
+
 Case make_case(const Json& command) {
   Case made;
   made.workload = parse_workload(command.at("text").get<std::string>());
@@ -153,6 +181,7 @@ Case make_case(const Json& command) {
     }
   }
   made.architecture = command.value("architecture", "");
+  if (command.contains("plan")) made.plan = changed_plan(made.workload, command.at("plan"));
   if (command.contains("heads_per_group")) {
     made.schedule = CudaSchedule{.heads_per_group = command.at("heads_per_group"),
                                  .split_tiles = command.value("split_tiles", 16),
@@ -222,6 +251,7 @@ class Bench {
         try {
           CudaCompileOptions options;
           options.architecture = made.architecture;
+          options.plan = made.plan;
           made.kernel = compile_cuda(made.workload, gpu_, options);
         } catch (const Error& error) {
           made.error = error.what();

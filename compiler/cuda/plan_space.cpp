@@ -65,6 +65,12 @@ std::vector<CudaPlan> plan_space(const Workload& workload, CudaFamily family) {
     if (!is_legal(plan, workload.shape)) continue;
     if (std::ranges::find(plans, plan) == plans.end()) plans.push_back(plan);
   }
+  for (const int consumers : {2, 3}) {
+    std::optional<CudaPlan> plan = shared_tiles_plan(workload.shape, block, consumers);
+    if (!plan || (block > 0 && plan->row_blocks == 0)) continue;
+    plan->fold_scale = chosen.fold_scale;
+    if (is_legal(*plan, workload.shape)) plans.push_back(*plan);
+  }
   return plans;
 }
 

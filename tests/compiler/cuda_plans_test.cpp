@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "compiler/cuda/choose_cuda_plan.h"
 #include "compiler/cuda/cuda_schedule.h"
 #include "compiler/cuda/plan_space.h"
@@ -47,6 +49,15 @@ TEST(PlanSpace, HoldsTheDefaultFirstAndLegalPlansOnce) {
       }
     }
   }
+}
+
+TEST(PlanSpace, HoldsPlansUnderWhichNeighbouringQueriesShareTiles) {
+  const auto sharing = [](const Mask& mask) {
+    return std::ranges::count_if(plan_space(workload_of(mask, 64), CudaFamily::kSm90), &CudaPlan::own_tiles);
+  };
+  EXPECT_EQ(sharing(window(256, 256)), 2);
+  EXPECT_EQ(sharing(blocks(64, "table")), 2);
+  EXPECT_EQ(sharing(blocks(24, "table")), 1) << "192 queries are 8 blocks, 128 are no whole number of them";
 }
 
 TEST(CudaPlans, DoNotFoldAScaleThatIsNotPositive) {
