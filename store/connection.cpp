@@ -163,7 +163,8 @@ Connection connect_for_writing(const StoreOptions& options, bool is_alone, std::
 Connection connect_for_reading(const StoreOptions& options, std::string reason) {
   const std::string path = store_file(options.folder);
   if (access(path.c_str(), F_OK) != 0) {
-    return absent(reason.empty() ? fmt::format("there is no cache {} yet: compiling a kernel for a GPU makes it", path) : std::move(reason));
+    return absent(reason.empty() ? fmt::format("there is no cache {} yet: compiling a kernel for a GPU makes it", path)
+                                 : std::move(reason));
   }
   // Beside writers where their log lies there; where it does not, or cannot be shared, as a file that nobody changes.
   std::string problem;

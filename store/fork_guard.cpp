@@ -16,8 +16,8 @@ struct Guarded {
 
 Guarded& guarded() {
   // Never destroyed: forks may come while the process ends.
-  static auto* const all = new Guarded;
-  return *all;
+  static auto* const kAll = new Guarded;
+  return *kAll;
 }
 
 void before_fork() {

@@ -18,17 +18,21 @@ class HeldLease {
  public:
   HeldLease(Store& store, std::string_view task, std::string owner)
       : store_(store), task_(task), owner_(std::move(owner)) {}
-  ~HeldLease() {
-    try {
-      release_lease(store_, task_, owner_);
-    } catch (const std::exception&) {
-      // No memory, say: then the lease runs out by itself.
-    }
-  }
+  ~HeldLease() { give_back(); }
   HeldLease(const HeldLease&) = delete;
   HeldLease& operator=(const HeldLease&) = delete;
 
  private:
+  /// Where it fails, for want of memory, say, the lease runs out by itself.
+  bool give_back() noexcept {
+    try {
+      release_lease(store_, task_, owner_);
+      return true;
+    } catch (const std::exception&) {
+      return false;
+    }
+  }
+
   Store& store_;
   std::string task_;
   std::string owner_;

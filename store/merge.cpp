@@ -179,13 +179,7 @@ class Attached {
   Attached(sqlite::Database& database, const std::string& path) : database_(database) {
     database_.run("ATTACH ?1 AS other", {sqlite::read_only_uri(path)});
   }
-  ~Attached() {
-    try {
-      database_.run("DETACH other");
-    } catch (const sqlite::SqliteError&) {
-      // Goes with the connection.
-    }
-  }
+  ~Attached() { database_.try_run("DETACH other"); }
   Attached(const Attached&) = delete;
   Attached& operator=(const Attached&) = delete;
 

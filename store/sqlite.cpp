@@ -151,6 +151,15 @@ int64_t Database::run(std::string_view sql, std::initializer_list<Value> values)
   return sqlite3_changes64(connection_);
 }
 
+bool Database::try_run(std::string_view sql) {
+  try {
+    run(sql);
+    return true;
+  } catch (const SqliteError&) {
+    return false;
+  }
+}
+
 int64_t Database::integer(std::string_view sql, std::initializer_list<Value> values) {
   Rows rows = query(sql, values);
   return rows.next() ? rows.integer(0) : 0;
@@ -164,12 +173,8 @@ std::string Database::text(std::string_view sql, std::initializer_list<Value> va
 Transaction::Transaction(Database& database) : database_(database) { database_.run("BEGIN IMMEDIATE"); }
 
 Transaction::~Transaction() {
-  if (!is_open_) return;
-  try {
-    database_.run("ROLLBACK");
-  } catch (const SqliteError&) {
-    // SQLite has rolled back already, as it does where the disk is full or the file is damaged.
-  }
+  // It fails where SQLite has rolled back already, as on full disks and in damaged files.
+  if (is_open_) database_.try_run("ROLLBACK");
 }
 
 void Transaction::commit() {

@@ -90,6 +90,9 @@ class Database {
   /// One statement; `?1` is the first value. Returns how many rows it changed.
   int64_t run(std::string_view sql, std::initializer_list<Value> values = {});
 
+  /// The same for what may fail at the end of a life: false instead of SqliteError.
+  bool try_run(std::string_view sql);
+
   Rows query(std::string_view sql, std::initializer_list<Value> values = {});
 
   /// The first column of the first row, 0 where there is none.

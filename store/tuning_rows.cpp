@@ -116,40 +116,40 @@ TuningContext read_context(const sqlite::Rows& rows) {
 }
 
 MeasurementRow read_measurement(const sqlite::Rows& rows) {
-  constexpr int k = kContextColumns;
-  return {.config = rows.text(k),
-          .session = rows.text(k + 1),
-          .artifact = rows.text(k + 2),
-          .status = status_of(rows.text(k + 3)),
-          .note = rows.text(k + 4),
-          .rounds = rows.integer(k + 5),
-          .p20_us = rows.real(k + 6),
-          .p50_us = rows.real(k + 7),
-          .p80_us = rows.real(k + 8),
-          .predicted_us = rows.real(k + 9),
-          .log_ratio = rows.real(k + 10),
-          .log_ratio_low = rows.real(k + 11),
-          .log_ratio_high = rows.real(k + 12),
-          .details = rows.text(k + 13),
-          .driver = rows.text(k + 14),
-          .measured_at = rows.integer(k + 15)};
+  constexpr int kFirst = kContextColumns;
+  return {.config = rows.text(kFirst),
+          .session = rows.text(kFirst + 1),
+          .artifact = rows.text(kFirst + 2),
+          .status = status_of(rows.text(kFirst + 3)),
+          .note = rows.text(kFirst + 4),
+          .rounds = rows.integer(kFirst + 5),
+          .p20_us = rows.real(kFirst + 6),
+          .p50_us = rows.real(kFirst + 7),
+          .p80_us = rows.real(kFirst + 8),
+          .predicted_us = rows.real(kFirst + 9),
+          .log_ratio = rows.real(kFirst + 10),
+          .log_ratio_low = rows.real(kFirst + 11),
+          .log_ratio_high = rows.real(kFirst + 12),
+          .details = rows.text(kFirst + 13),
+          .driver = rows.text(kFirst + 14),
+          .measured_at = rows.integer(kFirst + 15)};
 }
 
 DecisionRow read_decision(const sqlite::Rows& rows) {
-  constexpr int k = kContextColumns;
-  return {.config = rows.text(k),
-          .artifact = rows.text(k + 1),
-          .default_us = rows.real(k + 2),
-          .tuned_us = rows.real(k + 3),
-          .margin = rows.real(k + 4),
-          .space_hash = rows.text(k + 5),
-          .effort = rows.text(k + 6),
-          .details = rows.text(k + 7),
-          .driver = rows.text(k + 8),
-          .verified = rows.integer(k + 9) != 0,
-          .pinned = rows.integer(k + 10) != 0,
-          .generation = rows.integer(k + 11),
-          .decided_at = rows.integer(k + 12)};
+  constexpr int kFirst = kContextColumns;
+  return {.config = rows.text(kFirst),
+          .artifact = rows.text(kFirst + 1),
+          .default_us = rows.real(kFirst + 2),
+          .tuned_us = rows.real(kFirst + 3),
+          .margin = rows.real(kFirst + 4),
+          .space_hash = rows.text(kFirst + 5),
+          .effort = rows.text(kFirst + 6),
+          .details = rows.text(kFirst + 7),
+          .driver = rows.text(kFirst + 8),
+          .verified = rows.integer(kFirst + 9) != 0,
+          .pinned = rows.integer(kFirst + 10) != 0,
+          .generation = rows.integer(kFirst + 11),
+          .decided_at = rows.integer(kFirst + 12)};
 }
 
 }  // namespace

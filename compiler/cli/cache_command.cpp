@@ -153,7 +153,7 @@ int verify(Store& store, bool json, Streams& streams) {
 }
 
 int collect(Store& store, const CacheOptions& options, Streams& streams) {
-  constexpr int64_t kBytesInMib = 1024 * 1024;
+  constexpr int64_t kBytesInMib = int64_t{1} << 20;
   if (options.size_mib && *options.size_mib < 0) {
     throw InvalidInput(
         fmt::format("--size {}: must be 0 or more: give MiB of machine code to keep", *options.size_mib));
