@@ -11,6 +11,13 @@
 
 namespace harrier {
 
+/// An order of keys that are long and much alike: most differ in length.
+struct ShorterFirst {
+  bool operator()(const std::string& a, const std::string& b) const {
+    return a.size() != b.size() ? a.size() < b.size() : a < b;
+  }
+};
+
 template <typename Value>
 class SingleFlight {
  public:
@@ -46,7 +53,7 @@ class SingleFlight {
 
  private:
   std::mutex mutex_;
-  std::map<std::string, std::shared_future<std::shared_ptr<const Value>>> values_;
+  std::map<std::string, std::shared_future<std::shared_ptr<const Value>>, ShorterFirst> values_;
   std::atomic<int64_t> made_{0};
 };
 
