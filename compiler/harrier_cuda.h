@@ -130,7 +130,7 @@ class CudaLaunch {
 
   const CudaSchedule& schedule() const;
   int64_t workspace_bytes() const;
-  int grid() const;            // CTAs that take rows from the order
+  int grid() const;            // CTAs that take rows from the order; 0: there is nothing to do
   int64_t split_rows() const;  // that are computed in parts and joined
 
  private:

@@ -18,7 +18,6 @@ struct CudaLaunch::State {
   const int* split_count = nullptr;
   cuda::LaunchShape forward;
   cuda::LaunchShape combine;
-  bool has_work = false;
 };
 
 namespace {
@@ -114,7 +113,8 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
 
   auto state = std::make_shared<CudaLaunch::State>();
   state->bound = binding;
-  state->has_work = binding->built.order_length > 0;
+  // Room for the parts of split rows is no work where there are no rows: then nothing clears the builder's counters.
+  const bool has_work = binding->build.rows > 0 && binding->built.order_length > 0;
   const int64_t tile_q = row_queries(plan);
   // Outputs, LSEs and (for pruned_as_zero) counts of the parts of split rows.
   const int64_t parts = binding->built.split_count > 0 ? binding->build.order.split_capacity : 0;
@@ -164,8 +164,8 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   state->split_rows = binding->build.order.split_rows;
   state->split_count = &binding->build.order.state->split_count;
   state->forward = code.loaded->shape;
-  state->forward.grid_x = static_cast<unsigned>(
-      std::min<int64_t>(code.loaded->shape.grid_x, std::max<int64_t>(binding->built.order_length, 1)));
+  state->forward.grid_x =
+      has_work ? std::min(code.loaded->shape.grid_x, static_cast<unsigned>(binding->built.order_length)) : 0;
   state->combine = {.grid_x = static_cast<unsigned>(binding->built.split_count),
                     .grid_y = static_cast<unsigned>(tile_q / kCombineQueries),
                     .threads = kCombineThreads,
@@ -174,7 +174,7 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
 }
 
 void CudaLaunch::enqueue(cuda::Stream stream) const {
-  if (!state_->has_work) return;
+  if (state_->forward.grid_x == 0) return;
   const CudaCode& code = *state_->bound->code;
   const cuda::OpenDevice& device = *code.gpu.device;
   if (state_->bound->builds_anew) enqueue_build(code, state_->bound->build, stream);

@@ -96,6 +96,25 @@ TEST(GpuDeviceInputs, LengthsMayChangeBetweenLaunches) {
   }
 }
 
+TEST(GpuDeviceInputs, ABatchOfNothingWritesNothing) {
+  const CudaKernel kernel =
+      compile_cuda(test::workload_of(window(100, 0), test::shape_of(kHeads, kHeads, kDim)), gpu());
+  const Tensors tensors(1);
+  const cuda::DeviceMemory offsets = on_device(std::vector<int32_t>{0});
+  for (const bool packed : {true, false}) {
+    SCOPED_TRACE(packed ? "packed" : "padded");
+    CudaDeviceInputs inputs;
+    inputs.packed = packed;
+    inputs.longest_query = inputs.longest_key = packed ? 0 : kTokens;
+    if (packed) inputs.cu_query = offsets.pointer();
+    const CudaSchedule schedule{.heads_per_group = 1, .split_tiles = 1, .split_capacity = 64};
+    const CudaLaunch launch =
+        kernel.prepare(tensors.views(), kernel.bind_on_device(inputs, {.packed = packed, .schedule = schedule}));
+    EXPECT_EQ(launch.grid(), 0);
+    EXPECT_THAT(tensors.run(launch, kTokens), testing::Each(0x3f80));
+  }
+}
+
 TEST(GpuDeviceInputs, TablesMayChangeBetweenLaunches) {
   const CudaKernel kernel =
       compile_cuda(test::workload_of(blocks(64, "table") & causal(), test::shape_of(kHeads, kHeads, kDim)), gpu());
