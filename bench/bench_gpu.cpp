@@ -5,8 +5,8 @@
 //    "int32", "shape": [..]}}}           or "lengths": [..] for a packed batch; "architecture": "sm_90" for the
 //    kernels of sm_80's family; "plan": {"tile_k": 64, ..} for numbers that are not the default plan's
 //   {"do": "prepare"}                    compiles all that was added on every core, draws tensors, binds
-//   {"do": "tune"}                       tries the plan space and schedules of all; "time" with "tuned": true takes the
-//   best
+//   {"do": "tune"}                       tunes all, each for at most "budget_seconds", "full" or quick; "time" with
+//   "tuned": true takes what won
 //   {"do": "time", "name": N}            median of launches with a cold L2, in milliseconds
 //   {"do": "sample", "name": N, "head": H, "batch": B, "queries": [..], "folder": F}   writes what a check needs
 //   {"do": "launch", "name": N}          host microseconds of one enqueue
@@ -25,7 +25,7 @@
 #include <thread>
 
 #include "compiler/cuda/choose_cuda_plan.h"
-#include "compiler/cuda/plan_space.h"
+#include "compiler/cuda/tune_cuda.h"
 #include "compiler/harrier_cuda.h"
 #include "runtime/cuda/memory.h"
 #include "runtime/cuda/stream.h"
@@ -214,7 +214,7 @@ class Bench {
   Json answer(const Json& command) {
     const std::string what = command.at("do");
     if (what == "prepare") return prepare();
-    if (what == "tune") return tune();
+    if (what == "tune") return tune(command);
     const std::string name = command.at("name");
     if (what == "add") {
       cases_[name] = make_case(command);
@@ -288,125 +288,33 @@ class Bench {
     return answer;
   }
 
-  /// One way to run a case.
-  struct Candidate {
-    CudaPlan plan;
-    std::optional<CudaKernel> kernel;
-    std::optional<CudaLaunch> launch;
-    double ms = 0;
-  };
-
-  CudaLaunch launch_of(const Case& made, const CudaKernel& kernel, const std::optional<CudaSchedule>& schedule) const {
-    const CudaBinding bound = kernel.bind(made.bindings, made.geometry, {.packed = made.packed, .schedule = schedule});
-    return kernel.prepare({made.q.tensor, made.k.tensor, made.v.tensor, made.out.tensor, {}}, bound);
-  }
-
-  /// Plans first, under the default schedule; then schedules, for the two best plans. A short look at each, and the
-  /// best few against the default again, in turns.
-  Json tune() {
-    std::vector<std::pair<Case*, std::vector<Candidate>>> all;
-    for (auto& [name, made] : cases_) {
-      if (!made.error.empty() || !made.architecture.empty()) continue;
-      std::vector<Candidate> candidates;
-      for (const CudaPlan& plan : plan_space(made.workload, made.kernel->compilation().plan.family)) {
-        candidates.push_back({.plan = plan, .kernel = {}, .launch = {}});
-      }
-      all.emplace_back(&made, std::move(candidates));
-    }
-    compile_all(all);
+  /// Every case by the library's own tuner, one after another; what won is what "time" with "tuned" takes.
+  Json tune(const Json& command) {
+    TuneOptions options;
+    options.budget_seconds = command.value("budget_seconds", options.budget_seconds);
+    options.full = command.value("full", false);
     Json answer = Json::array();
-    for (auto& [made, candidates] : all) answer.push_back(tune_case(*made, candidates));
+    for (auto& [name, made] : cases_) {
+      if (!made.error.empty() || !made.architecture.empty() || made.plan) continue;
+      const Tuning tuning = tune_cuda(made.workload, {{made.geometry, made.bindings}}, gpu_, options);
+      const autotune::Choice& choice = tuning.candidates[tuning.winner].choice;
+      const CudaKernel kernel =
+          tuning.winner == 0 ? *made.kernel : compile_cuda(made.workload, gpu_, {.plan = choice.plan});
+      const CudaBinding bound =
+          kernel.bind(made.bindings, made.geometry, {.packed = made.packed, .schedule = choice.schedule});
+      made.tuned = kernel.prepare({made.q.tensor, made.k.tensor, made.v.tensor, made.out.tensor, {}}, bound);
+      answer.push_back({{"name", name},
+                        {"default_us", tuning.default_us},
+                        {"tuned_us", tuning.tuned_us},
+                        {"ratio", {tuning.ratio.low, tuning.ratio.median, tuning.ratio.high}},
+                        {"plan", print(choice.plan)},
+                        {"schedule", print(made.tuned->schedule())},
+                        {"candidates", tuning.candidates.size()},
+                        {"measurements", tuning.measurements},
+                        {"out_of_time", tuning.out_of_time},
+                        {"seconds", tuning.seconds}});
+    }
     return answer;
-  }
-
-  void compile_all(std::vector<std::pair<Case*, std::vector<Candidate>>>& all) const {
-    std::vector<std::pair<const Case*, Candidate*>> todo;
-    for (auto& [made, candidates] : all) {
-      for (Candidate& candidate : candidates) todo.emplace_back(made, &candidate);
-    }
-    std::atomic<size_t> next{0};
-    std::vector<std::jthread> pool;
-    for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i) {
-      pool.emplace_back([&] {
-        for (size_t place = next++; place < todo.size(); place = next++)
-          compile_one(*todo[place].first, *todo[place].second);
-      });
-    }
-  }
-
-  /// Leaves out what spills, what the compiler serialised, and plans that this pattern cannot have.
-  void compile_one(const Case& made, Candidate& candidate) const {
-    try {
-      const CudaKernel kernel = compile_cuda(made.workload, gpu_, {.plan = candidate.plan});
-      const auto spills = [](const cuda::EntryUse& entry) { return entry.spill_bytes > 0; };
-      if (std::ranges::any_of(kernel.binary().entries, spills) || !kernel.binary().notes.empty()) return;
-      candidate.kernel = kernel;
-    } catch (const Error& error) {
-      std::cerr << print(candidate.plan) << ": " << error.what() << "\n";
-    }
-  }
-
-  Json tune_case(Case& made, std::vector<Candidate>& candidates) {
-    constexpr double kWarmMs = 5;
-    constexpr double kShortMs = 25;
-    std::erase_if(candidates, [](const Candidate& candidate) { return !candidate.kernel; });
-    for (Candidate& candidate : candidates) {
-      candidate.launch = launch_of(made, *candidate.kernel, std::nullopt);
-      candidate.ms = time(*candidate.launch, kWarmMs, kShortMs);
-    }
-    std::ranges::sort(candidates, {}, &Candidate::ms);
-    const size_t plans = std::min<size_t>(2, candidates.size());
-    std::vector<Candidate> finalists(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(plans));
-    for (size_t i = 0; i < plans; ++i) {
-      for (const CudaSchedule& schedule : schedules_near(candidates[i].launch->schedule(), made.workload.shape)) {
-        Candidate candidate = candidates[i];
-        candidate.launch = launch_of(made, *candidate.kernel, schedule);
-        candidate.ms = time(*candidate.launch, kWarmMs, kShortMs);
-        finalists.push_back(candidate);
-      }
-    }
-    std::ranges::sort(finalists, {}, &Candidate::ms);
-    if (finalists.size() > 3) finalists.resize(3);
-    finalists.push_back({.plan = made.kernel->compilation().plan, .kernel = made.kernel, .launch = made.launch});
-    const size_t best = best_in_turns(finalists, kWarmMs, 2 * kShortMs);
-    Json seen = Json::array();
-    for (const Candidate& candidate : candidates) {
-      seen.push_back({{"plan", print(candidate.plan)}, {"ms", candidate.ms}});
-    }
-    made.tuned = finalists[best].launch;
-    return {{"name", made.workload.name},
-            {"default_ms", finalists.back().ms},
-            {"tuned_ms", finalists[best].ms},
-            {"plan", print(finalists[best].plan)},
-            {"schedule", print(made.tuned->schedule())},
-            {"plans", seen}};
-  }
-
-  static std::vector<CudaSchedule> schedules_near(const CudaSchedule& chosen, const Shape& shape) {
-    std::vector<CudaSchedule> schedules;
-    for (int heads = 1; heads <= shape.heads; heads *= 2) {
-      schedules.push_back({heads, chosen.split_tiles, chosen.split_capacity});
-    }
-    for (const int split_tiles : {0, 48}) {
-      schedules.push_back({chosen.heads_per_group, split_tiles, chosen.split_capacity});
-    }
-    return schedules;
-  }
-
-  /// Medians of three rounds in turns go into the candidates. The last one, the default, wins ties.
-  size_t best_in_turns(std::vector<Candidate>& candidates, double warm_ms, double timed_ms) {
-    std::vector<std::vector<double>> rounds(candidates.size());
-    for (int round = 0; round < 3; ++round) {
-      for (size_t i = 0; i < candidates.size(); ++i)
-        rounds[i].push_back(time(*candidates[i].launch, warm_ms, timed_ms));
-    }
-    size_t best = candidates.size() - 1;
-    for (size_t i = candidates.size(); i-- > 0;) {
-      std::ranges::sort(rounds[i]);
-      candidates[i].ms = rounds[i][1];
-      if (candidates[i].ms < candidates[best].ms) best = i;
-    }
-    return best;
   }
 
   double once_ms(const CudaLaunch& launch) {

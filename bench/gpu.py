@@ -35,7 +35,8 @@ def parse_arguments():
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--peers", default="cudnn,flex,flex_pinned")
-    parser.add_argument("--tune", action="store_true", help="try plans and schedules first: rows of system harrier")
+    parser.add_argument("--tune", action="store_true", help="tune first: rows of system harrier")
+    parser.add_argument("--effort", choices=("quick", "full"), default="quick", help="of --tune: full tries every plan")
     parser.add_argument("--cold", action="store_true", help="measure cold compiles too")
     parser.add_argument("--out", help="write the results to this file")
     parser.add_argument("--commit", default=None, help="what was built, where git is not at hand")
@@ -178,7 +179,7 @@ def main():
             print(f"{workload.name:26}error {error_of(harrier, workload, folder)}", flush=True)
         if arguments.tune:
             start = time.time()
-            for answer in harrier.ask(do="tune", name=""):
+            for answer in harrier.ask(do="tune", name="", full=arguments.effort == "full"):
                 print(json.dumps(answer), flush=True)
             print(f"tuned in {time.time() - start:.1f} s", flush=True)
         calls = {}
