@@ -28,6 +28,52 @@ constexpr Variant kVariants[] = {
     {1, 64, 4, 2, 2, 208, 40},
 };
 
+/// The same on sm_80. 32 queries of a warp halve what is read of shared memory and double the registers.
+struct PortableVariant {
+  int consumers;
+  int warp_rows;
+  int tile_k;
+  int ctas_per_sm;
+};
+
+constexpr PortableVariant kPortableVariants[] = {
+    {1, 16, 64, 4}, {1, 16, 64, 3}, {1, 16, 64, 2}, {1, 16, 32, 4}, {1, 16, 32, 3}, {1, 16, 128, 2},
+    {2, 16, 64, 2}, {2, 16, 64, 1}, {2, 16, 32, 2}, {2, 32, 64, 2}, {2, 32, 64, 1}, {2, 32, 32, 2},
+};
+
+CudaPlan plan_of(const Variant& variant, const CudaPlan& chosen) {
+  CudaPlan plan = chosen;
+  plan.consumers = variant.consumers;
+  plan.tile_k = variant.tile_k;
+  plan.stages = variant.stages;
+  plan.query_stages = variant.query_stages;
+  plan.ping_pong = variant.consumers > 1;
+  plan.ctas_per_sm = variant.ctas_per_sm;
+  plan.consumer_registers = variant.consumer_registers;
+  plan.producer_registers = variant.producer_registers;
+  return plan;
+}
+
+CudaPlan plan_of(const PortableVariant& variant, const CudaPlan& chosen) {
+  CudaPlan plan = chosen;
+  plan.consumers = variant.consumers;
+  plan.warp_rows = variant.warp_rows;
+  plan.tile_k = variant.tile_k;
+  plan.ctas_per_sm = variant.ctas_per_sm;
+  return plan;
+}
+
+/// Sets the plan's boxes. False where its rows do not lie in the mask's blocks as the default's do: rows of as many
+/// queries as the default's, or of fewer that lie in one block; then lists mean the same.
+bool fit_boxes(CudaPlan& plan, const CudaPlan& chosen, int64_t block) {
+  plan.box_rows = plan.tile_k;
+  if (block == 0) return true;
+  const bool divides = chosen.row_blocks == 1 && block % (int64_t{64} * plan.consumers) == 0;
+  if (plan.consumers != chosen.consumers && !divides) return false;
+  plan.box_rows = static_cast<int>(std::min<int64_t>(chosen.box_rows, plan.tile_k));
+  return plan.tile_k % plan.box_rows == 0 && block % plan.box_rows == 0;
+}
+
 bool is_legal(const CudaPlan& plan, const Shape& shape) {
   try {
     verify(plan, shape);
@@ -42,29 +88,16 @@ bool is_legal(const CudaPlan& plan, const Shape& shape) {
 std::vector<CudaPlan> plan_space(const Workload& workload, CudaFamily family) {
   const CudaPlan chosen = choose_cuda_plan(workload, family);
   std::vector<CudaPlan> plans = {chosen};
-  if (family != CudaFamily::kSm90) return plans;
   const int64_t block = common_block(workload.pattern.mask);
-  for (const Variant& variant : kVariants) {
-    CudaPlan plan = chosen;
-    plan.consumers = variant.consumers;
-    plan.tile_k = variant.tile_k;
-    plan.stages = variant.stages;
-    plan.query_stages = variant.query_stages;
-    plan.ping_pong = variant.consumers > 1;
-    plan.ctas_per_sm = variant.ctas_per_sm;
-    plan.consumer_registers = variant.consumer_registers;
-    plan.producer_registers = variant.producer_registers;
-    plan.box_rows = plan.tile_k;
-    if (block > 0) {
-      // Rows of as many queries as the default's, or of fewer that lie in one block: then lists mean the same.
-      const bool divides = chosen.row_blocks == 1 && block % (int64_t{64} * plan.consumers) == 0;
-      if (plan.consumers != chosen.consumers && !divides) continue;
-      plan.box_rows = static_cast<int>(std::min<int64_t>(chosen.box_rows, plan.tile_k));
-      if (plan.tile_k % plan.box_rows != 0 || block % plan.box_rows != 0) continue;
-    }
-    if (!is_legal(plan, workload.shape)) continue;
+  const auto add = [&](CudaPlan plan) {
+    if (!fit_boxes(plan, chosen, block) || !is_legal(plan, workload.shape)) return;
     if (std::ranges::find(plans, plan) == plans.end()) plans.push_back(plan);
+  };
+  if (family == CudaFamily::kSm80) {
+    for (const PortableVariant& variant : kPortableVariants) add(plan_of(variant, chosen));
+    return plans;
   }
+  for (const Variant& variant : kVariants) add(plan_of(variant, chosen));
   for (const int consumers : {2, 3}) {
     std::optional<CudaPlan> plan = shared_tiles_plan(workload.shape, block, consumers);
     if (!plan || (block > 0 && plan->row_blocks == 0)) continue;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "compiler/cuda/choose_cuda_plan.h"
 #include "compiler/cuda/cuda_schedule.h"
@@ -40,14 +41,31 @@ TEST(PlanSpace, HoldsTheDefaultFirstAndLegalPlansOnce) {
     for (const Mask& mask : {causal(), blocks(64, "table"), blocks(128, "table"), blocks(16, "table")}) {
       const Workload workload = workload_of(mask, head_dim);
       SCOPED_TRACE(print(workload));
-      const std::vector<CudaPlan> plans = plan_space(workload, CudaFamily::kSm90);
-      ASSERT_FALSE(plans.empty());
-      EXPECT_EQ(plans.front(), choose_cuda_plan(workload, CudaFamily::kSm90));
-      for (size_t i = 0; i < plans.size(); ++i) {
-        EXPECT_NO_THROW(verify(plans[i], workload.shape)) << print(plans[i]);
-        for (size_t j = 0; j < i; ++j) EXPECT_NE(plans[i], plans[j]) << print(plans[i]);
+      for (const CudaFamily family : {CudaFamily::kSm90, CudaFamily::kSm80}) {
+        const std::vector<CudaPlan> plans = plan_space(workload, family);
+        ASSERT_FALSE(plans.empty());
+        EXPECT_EQ(plans.front(), choose_cuda_plan(workload, family));
+        for (size_t i = 0; i < plans.size(); ++i) {
+          EXPECT_EQ(plans[i].family, family);
+          EXPECT_NO_THROW(verify(plans[i], workload.shape)) << print(plans[i]);
+          for (size_t j = 0; j < i; ++j) EXPECT_NE(plans[i], plans[j]) << print(plans[i]);
+        }
       }
     }
+  }
+}
+
+TEST(PlanSpace, VariesRowsTilesAndCtasInBothFamilies) {
+  for (const CudaFamily family : {CudaFamily::kSm90, CudaFamily::kSm80}) {
+    std::set<int> consumers, tiles, ctas;
+    for (const CudaPlan& plan : plan_space(workload_of(causal(), 64), family)) {
+      consumers.insert(plan.consumers);
+      tiles.insert(plan.tile_k);
+      ctas.insert(plan.ctas_per_sm);
+    }
+    EXPECT_GE(consumers.size(), 2);
+    EXPECT_GE(tiles.size(), 3);
+    EXPECT_GE(ctas.size(), 3);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <random>
 
+#include "compiler/cuda/plan_space.h"
 #include "compiler/passes/choose_plan.h"
 #include "masks.h"
 #include "support/random_pattern.h"
@@ -140,6 +141,27 @@ TEST_P(GpuSharedTiles, MatchTheOracle) {
 
 INSTANTIATE_TEST_SUITE_P(All, GpuSharedTiles, testing::ValuesIn(shared_tile_cases()),
                          [](const auto& instance) { return instance.param.name; });
+
+/// Plans of the plan space by number; past its end there is nothing to try.
+class GpuPlans : public testing::TestWithParam<int> {};
+
+TEST_P(GpuPlans, MatchTheOracle) {
+  if (!test::is_thorough() && GetParam() % 5 != 1) GTEST_SKIP() << "others cover it here";
+  const auto number = static_cast<size_t>(GetParam());
+  uint64_t seed = 130 + number;
+  for (const Mask& mask : {window(100, 20), blocks(64, "table")}) {
+    for (const Kernels kernels : {Kernels::kOwn, Kernels::kPortable}) {
+      const Workload workload = workload_of(mask, shape_of(2, 1, 64));
+      const auto plans = plan_space(workload, kernels == Kernels::kOwn ? CudaFamily::kSm90 : CudaFamily::kSm80);
+      if (number >= plans.size()) continue;
+      expect_matches_oracle(
+          {workload, packed_geometry({0, 1, 130, 300}, {0, 1, 130, 300}), LayoutKind::kPacked, seed++}, kernels,
+          {.plan = plans[number]});
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GpuPlans, testing::Range(1, 17));
 
 /// Cases by number, so that they run side by side.
 class GpuPadding : public testing::TestWithParam<int> {};
