@@ -128,7 +128,7 @@ std::optional<Choice> choice_of(std::string_view text) {
   const std::optional<CudaPlan> plan = plan_of(text.substr(0, place));
   const std::optional<CudaSchedule> schedule = schedule_of(text.substr(place + 1));
   if (!plan || !schedule) return std::nullopt;
-  return Choice{.plan = *plan, .schedule = *schedule};
+  return Choice{.plan = *plan, .schedule = schedule};
 }
 
 }  // namespace harrier::autotune
