@@ -69,7 +69,10 @@ class Consumer {
     for (; tile < tiles; ++tile) {
       if constexpr (Config::kOwnTiles) {
         if (!first && skip_tile(tile)) {
-          if (pending_ && ring_is_short()) drain(output, probabilities);
+          if (pending_ && ring_is_short()) {
+            drain(output, probabilities);
+            release_skipped_values();
+          }
           continue;
         }
         if (!first && !pending_) {
@@ -159,18 +162,13 @@ class Consumer {
     wgmma::wait<0>();
     wgmma::hold(output);
     pending_ = false;
-    release_value();
+    release_value_stage();
   }
 
   /// The last product of a row that no other follows.
   __device__ __forceinline__ void drain_row(float (&output)[kOutputs], uint32 (&probabilities)[kScores / 2],
                                             SoftmaxState& state) {
-    ptx::barrier_wait(shared_.value_full(value_.stage), value_.parity);
-    start_output(output, probabilities);
-    wgmma::wait<0>();
-    wgmma::hold(output);
-    pending_ = false;
-    release_value_stage();
+    drain(output, probabilities);
     release_stored_query();
     finish_sums(state);
     finish(output, state, row_.before(), query_.before());

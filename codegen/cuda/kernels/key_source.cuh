@@ -13,6 +13,9 @@ struct TileCounts {
   int full;
 };
 
+/// No tile is left.
+inline constexpr int kNoTile = 0x7fffffff;
+
 /// How much of some keys some queries see.
 enum class Visibility : int { kEmpty, kPartial, kFull };
 
@@ -50,6 +53,19 @@ struct RowIntervals {
       if (inner[i].begin <= begin && end <= inner[i].end) visibility = Visibility::kFull;
     }
     return visibility;
+  }
+
+  /// The first tile at or after `tile` from which on there may be visible keys; kNoTile where there is none.
+  template <int kTileK>
+  __device__ __forceinline__ int seek(int tile) const {
+    int found = kNoTile;
+#pragma unroll
+    for (int i = 0; i < Mask::kIntervals; ++i) {
+      if (hull[i].begin < hull[i].end && tile <= (hull[i].end - 1) / kTileK) {
+        found = smaller(found, larger(tile, hull[i].begin / kTileK));
+      }
+    }
+    return found;
   }
 };
 
@@ -98,20 +114,7 @@ class ClosedFormKeys {
   }
 
  private:
-  static constexpr int kNoTile = 0x7fffffff;
-
-  /// The first tile at or after `tile` from which on there may be visible keys.
-  __device__ __forceinline__ int seek(int tile) const {
-    int found = kNoTile;
-#pragma unroll
-    for (int i = 0; i < Mask::kIntervals; ++i) {
-      const Interval hull = bounds_.hull[i];
-      if (hull.begin < hull.end && tile <= (hull.end - 1) / Config::kTileK) {
-        found = smaller(found, larger(tile, hull.begin / Config::kTileK));
-      }
-    }
-    return found;
-  }
+  __device__ __forceinline__ int seek(int tile) const { return bounds_.template seek<Config::kTileK>(tile); }
 
   __device__ __forceinline__ Visibility classify(int tile) const {
     return bounds_.of(tile * Config::kTileK, (tile + 1) * Config::kTileK);
@@ -171,7 +174,6 @@ class ClosedFormOwnKeys {
   __device__ __forceinline__ int uses(const int (&)[1]) const { return uses_; }
 
  private:
-  static constexpr int kNoTile = 0x7fffffff;
   static constexpr int kLanes = Config::kConsumers > 2 ? 4 : 2;  // of a tile
   static constexpr int kTiles = 32 / kLanes;
   static constexpr uint32 kTileLanes = (1u << kLanes) - 1;
@@ -180,15 +182,7 @@ class ClosedFormOwnKeys {
 
   /// Moves on to the first tile at or after `tile` from which on there may be visible keys, and classifies from there.
   __device__ __forceinline__ void seek(int tile) {
-    int found = kNoTile;
-#pragma unroll
-    for (int i = 0; i < Mask::kIntervals; ++i) {
-      const Interval hull = bounds_.hull[i];
-      if (hull.begin < hull.end && tile <= (hull.end - 1) / Config::kTileK) {
-        found = smaller(found, larger(tile, hull.begin / Config::kTileK));
-      }
-    }
-    base_ = __reduce_min_sync(0xffffffffu, found);
+    base_ = __reduce_min_sync(0xffffffffu, bounds_.template seek<Config::kTileK>(tile));
     Visibility visibility = Visibility::kEmpty;
     if (base_ != kNoTile) {
       const int own = base_ + lane_ / kLanes;
