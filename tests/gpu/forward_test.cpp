@@ -142,6 +142,22 @@ TEST_P(GpuSharedTiles, MatchTheOracle) {
 INSTANTIATE_TEST_SUITE_P(All, GpuSharedTiles, testing::ValuesIn(shared_tile_cases()),
                          [](const auto& instance) { return instance.param.name; });
 
+TEST(GpuForward, SharedTilesGoTogetherWithScoresSoftmaxesAndLargerHeadDims) {
+  uint64_t seed = 170;
+  for (const Softmax& softmax :
+       std::vector<Softmax>{SoftmaxStandard{}, SoftmaxPrunedAsZero{}, SoftmaxSinkLogit{"sinks"}}) {
+    Shape shape = shape_of(2, 1, 128, 96);
+    if (seed % 2 == 0) shape.dtype = DataType::kFloat16;
+    Workload workload = workload_of(seed % 2 == 0 ? blocks(64, "table") : window(100, 70) | sink(3), shape);
+    workload.pattern.softmax = softmax;
+    workload.pattern.score.softcap = 2.0;
+    const auto plan = shared_tiles_plan(shape, common_block(workload.pattern.mask), 2);
+    ASSERT_TRUE(plan.has_value());
+    expect_matches_oracle({workload, packed_geometry({0, 70, 400}, {0, 70, 400}), LayoutKind::kPacked, seed++},
+                          Kernels::kOwn, {.plan = plan});
+  }
+}
+
 /// Plans of the plan space by number; past its end there is nothing to try.
 class GpuPlans : public testing::TestWithParam<int> {};
 

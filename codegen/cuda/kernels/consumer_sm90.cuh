@@ -71,6 +71,7 @@ class Consumer {
         if (!first && skip_tile(tile)) {
           if (pending_ && ring_is_short()) {
             drain(output, probabilities);
+            release_stored_query();  // V of a row's last tile comes after the next Q, which may want that buffer
             release_skipped_values();
           }
           continue;
