@@ -65,7 +65,6 @@ void visit_plan(Visitor& visitor, Plan& plan) {
   visitor.field("stages", plan.stages);
   visitor.field("query_stages", plan.query_stages);
   visitor.field("ping_pong", plan.ping_pong);
-  visitor.field("own_tiles", plan.own_tiles);
   visitor.field("consumer_registers", plan.consumer_registers);
   visitor.field("producer_registers", plan.producer_registers);
   visitor.field("warp_rows", plan.warp_rows);

@@ -155,8 +155,6 @@ CudaPlan changed_plan(const Workload& workload, const Json& changes) {
   for (const auto& [name, value] : changes.items()) {
     if (name == "ping_pong") {
       plan.ping_pong = value;
-    } else if (name == "own_tiles") {
-      plan.own_tiles = value;
     } else if (const auto number = numbers.find(name); number != numbers.end()) {
       *number->second = value;
     } else {

@@ -11,13 +11,13 @@ queries of one head before its times count.
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
 
 import gpu_workloads
 import torch
+from gpu_harrier import Harrier
 from provenance import ROOT, commit
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -41,20 +41,6 @@ def parse_arguments():
     parser.add_argument("--out", help="write the results to this file")
     parser.add_argument("--commit", default=None, help="what was built, where git is not at hand")
     return parser.parse_args()
-
-
-class Harrier:
-    """The program bench_gpu, asked line by line."""
-
-    def __init__(self, build):
-        self.process = subprocess.Popen(
-            [build / "bench" / "bench_gpu"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.device = json.loads(self.process.stdout.readline())
-
-    def ask(self, **command):
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
 
 
 def write_arrays(workload, folder):

@@ -52,8 +52,6 @@ void fit_blocks(CudaPlan& plan, int64_t block_rows) {
 
 void verify_sm90(const CudaPlan& plan) {
   refuse(plan.stages < 2 || plan.query_stages < 1, "a plan needs 2 stages of K and V and 1 of Q");
-  refuse(plan.own_tiles && (plan.ping_pong || plan.query_stages < 2 || plan.stages < 4),
-         "consumers that take their own tiles need 4 stages of K and V and 2 of Q, and cannot take turns");
   const int64_t pool = launch_registers(int64_t{cuda_threads(plan)} * plan.ctas_per_sm) * (plan.consumers + 1);
   const int64_t wanted = int64_t{plan.consumers} * plan.consumer_registers + plan.producer_registers;
   refuse(wanted > pool,
@@ -82,10 +80,7 @@ std::string print(const CudaPlan& plan) {
   if (plan.family == CudaFamily::kSm90) {
     text +=
         fmt::format("{} consumers, {}+{} stages, {}, {}/{} registers", plan.consumers, plan.stages, plan.query_stages,
-                    plan.own_tiles   ? "own tiles"
-                    : plan.ping_pong ? "ping-pong"
-                                     : "no ping-pong",
-                    plan.consumer_registers, plan.producer_registers);
+                    plan.ping_pong ? "ping-pong" : "no ping-pong", plan.consumer_registers, plan.producer_registers);
   } else {
     text += fmt::format("{} warps", cuda_threads(plan) / 32);
   }
@@ -110,7 +105,7 @@ int64_t shared_bytes(const CudaPlan& plan, const Shape& shape) {
   const int64_t value_dim = padded_dim(shape.value_dim);
   const int64_t queries = int64_t{64} * plan.consumers;
   const int64_t tiles = int64_t{plan.stages} * plan.tile_k * (qk_dim + value_dim) * 2;
-  const int64_t boxes = int64_t{plan.stages} * (plan.tile_k / plan.box_rows + (plan.own_tiles ? 1 : 0)) * 4;
+  const int64_t boxes = int64_t{plan.stages} * (plan.tile_k / plan.box_rows) * 4;
   if (plan.family == CudaFamily::kSm80) {
     constexpr int64_t kRowSlots = 2;
     return queries * qk_dim * 2 + tiles + boxes + kRowSlots * (kRowWorkBytes + 4);
@@ -126,8 +121,8 @@ void verify(const CudaPlan& plan, const Shape& shape) {
          fmt::format("head dims {} and {} are outside 1..256: use the CPU backend", shape.head_dim, shape.value_dim));
   refuse(shape.dtype == DataType::kFloat32,
          "dtype is fp32, CUDA kernels take bf16 and fp16: convert, or use the CPU backend");
-  refuse(plan.consumers < 1 || plan.consumers > 4,
-         fmt::format("{} consumer warpgroups are outside 1..4", plan.consumers));
+  refuse(plan.consumers < 1 || plan.consumers > 3,
+         fmt::format("{} consumer warpgroups are outside 1..3", plan.consumers));
   refuse(plan.tile_k < 16 || plan.box_rows < 8 || plan.tile_k % 16 != 0 || plan.tile_k % plan.box_rows != 0 ||
              plan.box_rows % 8 != 0 || plan.box_rows > 256,
          fmt::format("a key tile of {} in boxes of {}: tiles are multiples of 16, boxes multiples of 8 up to 256 that "
@@ -205,28 +200,6 @@ CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t keys_
     plan.ctas_per_sm = dim <= 64 ? 3 : dim <= 128 ? 2 : 1;
   }
   fit_blocks(plan, block_rows);
-  return plan;
-}
-
-std::optional<CudaPlan> shared_tiles_plan(const Shape& shape, int64_t block_rows, int consumers) {
-  constexpr int kFewestStages = 4;
-  constexpr int kMostStages = 10;
-  HARRIER_CHECK(consumers >= 2 && consumers <= 4, "rows of two to four blocks of queries share tiles");
-  CudaPlan plan = {.consumers = consumers,
-                   .tile_k = 64,
-                   .stages = kMostStages,
-                   .ping_pong = false,
-                   .own_tiles = true,
-                   .consumer_registers = consumers == 2   ? 232
-                                         : consumers == 3 ? 152
-                                                          : 112,
-                   .producer_registers = consumers == 2   ? 40
-                                         : consumers == 3 ? 56
-                                                          : 32};
-  fit_blocks(plan, block_rows);
-  const int64_t limit = shared_bytes_per_sm(CudaFamily::kSm90) - kReservedBytesPerCta;
-  while (plan.stages > kFewestStages && shared_bytes(plan, shape) > limit) --plan.stages;
-  if (shared_bytes(plan, shape) > limit) return std::nullopt;
   return plan;
 }
 

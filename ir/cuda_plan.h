@@ -19,12 +19,11 @@ struct CudaPlan {
   CudaFamily family = CudaFamily::kSm90;
   int consumers = 2;
   int tile_k = 128;
-  int box_rows = 128;      // tile_k where keys follow from the mask; the block size (at most tile_k) for block lists
-  int row_blocks = 1;      // blocks of queries (of a table) in one row; 0: blocks and rows do not divide each other
-  int stages = 2;          // buffers of K, and of V; sm_80 has 2
-  int query_stages = 2;    // 2 lets the last product of a row run together with the first of the next; sm_80 has 1
-  bool ping_pong = true;   // sm_90a alone, as are the next three
-  bool own_tiles = false;  // each consumer passes over the key tiles that its own 64 queries do not see
+  int box_rows = 128;     // tile_k where keys follow from the mask; the block size (at most tile_k) for block lists
+  int row_blocks = 1;     // blocks of queries (of a table) in one row; 0: blocks and rows do not divide each other
+  int stages = 2;         // buffers of K, and of V; sm_80 has 2
+  int query_stages = 2;   // 2 lets the last product of a row run together with the first of the next; sm_80 has 1
+  bool ping_pong = true;  // sm_90a alone, as are the next two
   int consumer_registers = 232;
   int producer_registers = 40;
   int warp_rows = 16;  // sm_80 alone: queries of a warp, 16 or 32; 32 read K and V from shared memory half as often
@@ -63,10 +62,6 @@ CudaPlan default_sm90_plan(const Shape& shape, int64_t block_rows, int64_t keys_
 
 /// The same for sm_80 and what comes after it, chosen by what fits and compiles without spills.
 CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query);
-
-/// A plan of sm_90a under which `consumers` (2 to 4) neighbouring blocks of 64 queries share the key tiles that any of
-/// them sees, and each takes its own. Nothing where such tiles do not fit shared memory.
-std::optional<CudaPlan> shared_tiles_plan(const Shape& shape, int64_t block_rows, int consumers);
 
 /// The nearest plan that leaves each thread more registers: fewer CTAs a multiprocessor, then fewer queries a row.
 /// Nothing when there is none.

@@ -85,10 +85,9 @@ std::string emit_cuda_builder(const LoweredPattern& pattern, const Shape& shape,
   text += emit_cuda_mask(lowered, plan, MaskUse::kBuilder);
   text += fmt::format(
       "struct Config {{\n  static constexpr int kTileQ = {};\n  static constexpr int kTileK = {};\n"
-      "  static constexpr int kBoxRows = {};\n  static constexpr int kConsumers = {};\n"
-      "  static constexpr bool kOwnTiles = {};\n  static constexpr KeySourceKind kKeySource = "
+      "  static constexpr int kBoxRows = {};\n  static constexpr KeySourceKind kKeySource = "
       "KeySourceKind::{};\n}};\n\n",
-      row_queries(plan), plan.tile_k, plan.box_rows, plan.consumers, plan.own_tiles, lists ? "kLists" : "kClosedForm");
+      row_queries(plan), plan.tile_k, plan.box_rows, lists ? "kLists" : "kClosedForm");
   if (lists) {
     text += lists_text(lowered, plan);
     text += fmt::format(

@@ -111,13 +111,7 @@ std::string emit_cuda_mask(const LoweredPattern& lowered, const CudaPlan& plan, 
   if (lowered.softmax == SoftmaxKind::kPrunedAsZero) text += "  static constexpr bool kPrunedAsZero = true;\n";
   const KeyIntervals keys = key_intervals(lowered.visible);
   const bool several_blocks = lowered.table_slots > 0 && plan.row_blocks > 1;
-  // Where each consumer's queries lie in one block and each tile is one box, a consumer that takes the tile sees it.
-  const bool told_apart =
-      plan.own_tiles && plan.row_blocks <= plan.consumers && plan.tile_k == plan.box_rows && is_table_alone(lowered);
-  if (several_blocks && needs_table(lowered)) {
-    text += fmt::format("  static constexpr int kRowBlocks = {};\n", plan.row_blocks);
-  }
-  const bool predicate = lists ? (several_blocks && !told_apart) || !is_table_alone(lowered) : !keys.exact;
+  const bool predicate = lists ? several_blocks || !is_table_alone(lowered) : !keys.exact;
   if (!lists || predicate) {
     text += fmt::format("  static constexpr MaskKind kKind = MaskKind::{};\n", predicate ? "kPredicate" : "kIntervals");
   }

@@ -63,10 +63,8 @@ std::string config_text(const LoweredPattern& lowered, const Shape& shape, const
     line("int", "kProducerRegisters", number(plan.producer_registers));
     line("int", "kCtasPerSm", number(plan.ctas_per_sm));
     line("bool", "kPingPong", plan.ping_pong ? "true" : "false", "warpgroups issue their products in turn");
-    line("bool", "kOwnTiles", plan.own_tiles ? "true" : "false", "warpgroups pass over tiles that they do not see");
   } else {
     line("int", "kWarpRows", number(plan.warp_rows), "queries of a warp");
-    line("bool", "kOwnTiles", "false");
   }
   line("bool", "kBFloat16", shape.dtype == DataType::kBFloat16 ? "true" : "false");
   line("KeySourceKind", "kKeySource",

@@ -21,11 +21,11 @@ struct Variant {
 };
 
 constexpr Variant kVariants[] = {
-    {2, 128, 2, 2, 1, 232, 40}, {2, 128, 3, 2, 1, 232, 40}, {2, 64, 4, 2, 1, 232, 40}, {2, 96, 3, 2, 1, 232, 40},
-    {2, 176, 2, 1, 1, 232, 40}, {2, 96, 2, 1, 1, 232, 40},  {2, 80, 2, 1, 1, 232, 40}, {3, 128, 3, 2, 1, 160, 32},
-    {3, 128, 2, 2, 1, 160, 32}, {3, 96, 2, 2, 1, 160, 32},  {1, 64, 2, 2, 2, 208, 40}, {1, 64, 3, 2, 2, 208, 40},
-    {1, 128, 2, 2, 2, 208, 40}, {1, 64, 3, 2, 3, 120, 40},  {1, 64, 2, 2, 3, 120, 40}, {1, 128, 2, 1, 2, 208, 40},
-    {1, 64, 4, 2, 2, 208, 40},
+    {2, 128, 2, 2, 1, 232, 40}, {2, 128, 2, 1, 1, 232, 40}, {2, 128, 3, 2, 1, 232, 40}, {2, 64, 4, 2, 1, 232, 40},
+    {2, 96, 3, 2, 1, 232, 40},  {2, 176, 2, 1, 1, 232, 40}, {2, 96, 2, 1, 1, 232, 40},  {2, 80, 2, 1, 1, 232, 40},
+    {3, 128, 3, 2, 1, 160, 32}, {3, 128, 2, 2, 1, 160, 32}, {3, 96, 2, 2, 1, 160, 32},  {1, 64, 2, 2, 2, 208, 40},
+    {1, 64, 3, 2, 2, 208, 40},  {1, 128, 2, 2, 2, 208, 40}, {1, 64, 3, 2, 3, 120, 40},  {1, 64, 2, 2, 3, 120, 40},
+    {1, 64, 3, 1, 3, 120, 40},  {1, 128, 2, 1, 2, 208, 40}, {1, 64, 4, 2, 2, 208, 40},
 };
 
 /// The same on sm_80. 32 queries of a warp halve what is read of shared memory and double the registers.
@@ -98,12 +98,6 @@ std::vector<CudaPlan> plan_space(const Workload& workload, CudaFamily family) {
     return plans;
   }
   for (const Variant& variant : kVariants) add(plan_of(variant, chosen));
-  for (const int consumers : {2, 3}) {
-    std::optional<CudaPlan> plan = shared_tiles_plan(workload.shape, block, consumers);
-    if (!plan || (block > 0 && plan->row_blocks == 0)) continue;
-    plan->fold_scale = chosen.fold_scale;
-    if (is_legal(*plan, workload.shape)) plans.push_back(*plan);
-  }
   return plans;
 }
 

@@ -34,8 +34,7 @@ double seconds_now() {
 
 /// What plans are grouped by: one of each is tried before a second of any.
 std::string structure_of(const CudaPlan& plan) {
-  return fmt::format("{} queries, {} CTAs{}", 64 * plan.consumers, plan.ctas_per_sm,
-                     plan.own_tiles ? ", own tiles" : "");
+  return fmt::format("{} queries, {} CTAs", 64 * plan.consumers, plan.ctas_per_sm);
 }
 
 class Tuner {

@@ -148,7 +148,6 @@ TEST(CandidateText, RoundTrips) {
     plan.consumers = *rc::gen::inRange(1, 4);
     plan.tile_k = *rc::gen::inRange(16, 257);
     plan.ping_pong = *rc::gen::arbitrary<bool>();
-    plan.own_tiles = *rc::gen::arbitrary<bool>();
     plan.ctas_per_sm = *rc::gen::inRange(1, 4);
     plan.fold_scale = *rc::gen::arbitrary<bool>();
     RC_ASSERT(plan_of(to_text(plan)) == plan);

@@ -69,15 +69,6 @@ TEST(PlanSpace, VariesRowsTilesAndCtasInBothFamilies) {
   }
 }
 
-TEST(PlanSpace, HoldsPlansUnderWhichNeighbouringQueriesShareTiles) {
-  const auto sharing = [](const Mask& mask) {
-    return std::ranges::count_if(plan_space(workload_of(mask, 64), CudaFamily::kSm90), &CudaPlan::own_tiles);
-  };
-  EXPECT_EQ(sharing(window(256, 256)), 2);
-  EXPECT_EQ(sharing(blocks(64, "table")), 2);
-  EXPECT_EQ(sharing(blocks(24, "table")), 1) << "192 queries are 8 blocks, 128 are no whole number of them";
-}
-
 TEST(CudaPlans, DoNotFoldAScaleThatIsNotPositive) {
   Workload workload = workload_of(causal(), 64);
   EXPECT_TRUE(choose_cuda_plan(workload, CudaFamily::kSm90).fold_scale);

@@ -68,7 +68,8 @@ void harrier_emulated_mma(float* d, const unsigned* a, const unsigned* b, bool b
 
 void harrier_emulated_product_shared(float* d, int n, bool bfloat16, unsigned long long a, unsigned long long b,
                                      bool accumulate);
-void harrier_emulated_product_register(float* d, int n, bool bfloat16, const unsigned* a, unsigned long long b);
+void harrier_emulated_product_register(float* d, int n, bool bfloat16, const unsigned* a, unsigned long long b,
+                                       bool accumulate);
 void harrier_emulated_commit_products();
 void harrier_emulated_wait_products(int pending);
 

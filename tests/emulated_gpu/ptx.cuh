@@ -95,6 +95,7 @@ inline void wait_copies() {
 
 inline float flushed(float x) { return fabsf(x) < 1.17549435e-38f ? 0.0f * x : x; }
 inline float exp2_fast(float x) { return flushed(exp2f(flushed(x))); }
+inline float reciprocal_fast(float x) { return flushed(1.0f / flushed(x)); }
 inline float log2_fast(float x) { return flushed(log2f(flushed(x))); }
 inline float tanh_fast(float x) { return tanhf(x); }
 
@@ -108,6 +109,6 @@ inline uint32 pack(float low, float high) {
   }
 }
 
-inline uint32 low_bits(int count) { return count >= 32 ? 0xffffffffu : count <= 0 ? 0u : (1u << count) - 1; }
+inline uint32 bits_from(int count) { return count >= 32 ? 0u : 0xffffffffu << (count <= 0 ? 0 : count); }
 
 }  // namespace harrier::ptx

@@ -247,8 +247,9 @@ EXPORT void harrier_emulated_product_shared(float* d, int n, bool bfloat16, unsi
   issue({d, n, bfloat16, accumulate, false, {}, a, b});
 }
 
-EXPORT void harrier_emulated_product_register(float* d, int n, bool bfloat16, const unsigned* a, unsigned long long b) {
-  issue({d, n, bfloat16, true, true, {a[0], a[1], a[2], a[3]}, 0, b});
+EXPORT void harrier_emulated_product_register(float* d, int n, bool bfloat16, const unsigned* a, unsigned long long b,
+                                              bool accumulate) {
+  issue({d, n, bfloat16, accumulate, true, {a[0], a[1], a[2], a[3]}, 0, b});
 }
 
 EXPORT void harrier_emulated_commit_products() {

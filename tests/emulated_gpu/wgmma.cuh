@@ -21,9 +21,10 @@ struct Product {
   static void shared_shared(float (&d)[kN / 2], uint64 a, uint64 b, int accumulate) {
     harrier_emulated_product_shared(d, kN, kBFloat16, a, b, accumulate != 0);
   }
-  static void register_shared(float (&d)[kN / 2], uint32 a0, uint32 a1, uint32 a2, uint32 a3, uint64 b) {
+  static void register_shared(float (&d)[kN / 2], uint32 a0, uint32 a1, uint32 a2, uint32 a3, uint64 b,
+                              int accumulate) {
     const uint32 a[] = {a0, a1, a2, a3};
-    harrier_emulated_product_register(d, kN, kBFloat16, a, b);
+    harrier_emulated_product_register(d, kN, kBFloat16, a, b, accumulate != 0);
   }
 };
 

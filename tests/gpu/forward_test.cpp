@@ -38,14 +38,6 @@ std::vector<MaskCase> mask_cases() {
   return cases;
 }
 
-std::vector<MaskCase> shared_tile_cases() {
-  std::vector<MaskCase> cases;
-  for (const test::NamedMask& named : test::masks()) {
-    cases.push_back({named.name, named.mask, Kernels::kOwn, cases.size() % 3 != 0});
-  }
-  return cases;
-}
-
 void PrintTo(const MaskCase& mask_case, std::ostream* out) { *out << mask_case.name; }
 
 class GpuMasks : public testing::TestWithParam<MaskCase> {};
@@ -120,41 +112,6 @@ TEST(GpuForward, ReadsAndWritesBothDtypesInEveryLayout) {
       const Geometry geometry = packed ? packed_geometry({130, 5}, {130, 5}) : padded_geometry(130, {130, 77, 0});
       expect_in_turn({workload_of(window(40, 8) | sink(2), shape), geometry, layout, 21}, turn++);
     }
-  }
-}
-
-/// Rows of several blocks of queries that share key tiles, of which each takes its own.
-class GpuSharedTiles : public testing::TestWithParam<MaskCase> {};
-
-TEST_P(GpuSharedTiles, MatchTheOracle) {
-  if (!test::is_thorough() && GetParam().slow) GTEST_SKIP() << "others cover it here";
-  const std::vector<int64_t> lengths = {0, 1, 65, 200, 300};
-  const Workload workload = workload_of(GetParam().mask, shape_of(2, 1, 64));
-  for (const int consumers : {2, 3, 4}) {
-    if (!test::is_thorough() && consumers != 2 + static_cast<int>(GetParam().name.size() % 3)) continue;
-    const auto plan = shared_tiles_plan(workload.shape, common_block(workload.pattern.mask), consumers);
-    ASSERT_TRUE(plan.has_value());
-    expect_matches_oracle({workload, packed_geometry(lengths, lengths), LayoutKind::kPacked, 17}, Kernels::kOwn,
-                          {.plan = plan});
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(All, GpuSharedTiles, testing::ValuesIn(shared_tile_cases()),
-                         [](const auto& instance) { return instance.param.name; });
-
-TEST(GpuForward, SharedTilesGoTogetherWithScoresSoftmaxesAndLargerHeadDims) {
-  uint64_t seed = 170;
-  for (const Softmax& softmax :
-       std::vector<Softmax>{SoftmaxStandard{}, SoftmaxPrunedAsZero{}, SoftmaxSinkLogit{"sinks"}}) {
-    Shape shape = shape_of(2, 1, 128, 96);
-    if (seed % 2 == 0) shape.dtype = DataType::kFloat16;
-    Workload workload = workload_of(seed % 2 == 0 ? blocks(64, "table") : window(100, 70) | sink(3), shape);
-    workload.pattern.softmax = softmax;
-    workload.pattern.score.softcap = 2.0;
-    const auto plan = shared_tiles_plan(shape, common_block(workload.pattern.mask), 2);
-    ASSERT_TRUE(plan.has_value());
-    expect_matches_oracle({workload, packed_geometry({0, 70, 400}, {0, 70, 400}), LayoutKind::kPacked, seed++},
-                          Kernels::kOwn, {.plan = plan});
   }
 }
 

@@ -83,24 +83,6 @@ TEST(CudaPlan, SaysWhatItIs) {
   EXPECT_EQ(cuda_threads(default_sm80_plan(shape(128, 128), 0, 4096)), 256);
 }
 
-TEST(CudaPlan, SharesTilesBetweenNeighbouringBlocksOfQueriesWhereTheyFit) {
-  for (const int consumers : {2, 3, 4}) {
-    for (const int64_t block_rows : {0, 16, 32, 64, 128, 192}) {
-      const auto plan = shared_tiles_plan(shape(64, 64), block_rows, consumers);
-      ASSERT_TRUE(plan.has_value());
-      SCOPED_TRACE(print(*plan));
-      EXPECT_TRUE(plan->own_tiles);
-      EXPECT_EQ(plan->consumers, consumers);
-      EXPECT_EQ(message(*plan, shape(64, 64)), "no error");
-    }
-  }
-  EXPECT_TRUE(shared_tiles_plan(shape(128, 128), 0, 2).has_value());
-  EXPECT_FALSE(shared_tiles_plan(shape(256, 256), 0, 2).has_value()) << "four buffers of K and V exceed shared memory";
-  EXPECT_EQ(print(*shared_tiles_plan(shape(64, 64), 64, 3)),
-            "192x64 in boxes of 64, 3 consumers, 10+2 stages, own tiles, 152/56 registers, 1 CTA a multiprocessor, 3 "
-            "blocks of queries a row");
-}
-
 TEST(CudaPlan, NamesWhatDoesNotFit) {
   const Shape small = shape(64, 64);
   CudaPlan plan = default_sm80_plan(small, 0, 4096);
@@ -126,10 +108,6 @@ TEST(CudaPlan, NamesWhatDoesNotFit) {
   plan = {};
   plan.consumer_registers = 256;
   EXPECT_THAT(message(plan, small), testing::HasSubstr("552 registers"));
-  plan = {.own_tiles = true};
-  EXPECT_THAT(message(plan, small), testing::HasSubstr("cannot take turns"));
-  plan = {.consumers = 5};
-  EXPECT_THAT(message(plan, small), testing::HasSubstr("5 consumer warpgroups are outside 1..4"));
 }
 
 }  // namespace

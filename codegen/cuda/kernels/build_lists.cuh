@@ -177,9 +177,7 @@ class ListBuilder {
   /// Without a predicate.
   __device__ __forceinline__ Visibility of_table(int box) const {
     if (!is_listed(box)) return Visibility::kEmpty;
-    // Of warpgroups that take their own tiles, those that the table hides a box from pass over it.
-    const bool whole = Config::kOwnTiles && Lists::kRowBlocks > 1 ? is_whole(box) : note(box) == 0 && is_whole(box);
-    return whole ? Visibility::kFull : Visibility::kPartial;
+    return note(box) == 0 && is_whole(box) ? Visibility::kFull : Visibility::kPartial;
   }
 
   /// With a predicate. All lanes of a warp.

@@ -31,8 +31,8 @@ __device__ __forceinline__ void measure_rows(const OrderParams& params) {
   int tiles = row.query_begin < row.query_length ? 0 : -1;
   if (row.query_begin < row.query_valid && row.key_valid > 0) {
     const int query_end = smaller(row.query_begin + Config::kTileQ, row.query_valid);
-    KeySource<Config, Mask> keys(position_of(params.arguments, row), params.lists, where.query_tile, row.query_begin,
-                                 query_end, lane);
+    const KeySource<Config, Mask> keys(position_of(params.arguments, row), params.lists, where.query_tile,
+                                       row.query_begin, query_end, lane);
     const TileCounts counts = keys.count();
     tiles = counts.partial + counts.full;
   }

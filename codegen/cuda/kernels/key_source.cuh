@@ -13,9 +13,6 @@ struct TileCounts {
   int full;
 };
 
-/// No tile is left.
-inline constexpr int kNoTile = 0x7fffffff;
-
 /// How much of some keys some queries see.
 enum class Visibility : int { kEmpty, kPartial, kFull };
 
@@ -53,19 +50,6 @@ struct RowIntervals {
       if (inner[i].begin <= begin && end <= inner[i].end) visibility = Visibility::kFull;
     }
     return visibility;
-  }
-
-  /// The first tile at or after `tile` from which on there may be visible keys; kNoTile where there is none.
-  template <int kTileK>
-  __device__ __forceinline__ int seek(int tile) const {
-    int found = kNoTile;
-#pragma unroll
-    for (int i = 0; i < Mask::kIntervals; ++i) {
-      if (hull[i].begin < hull[i].end && tile <= (hull[i].end - 1) / kTileK) {
-        found = smaller(found, larger(tile, hull[i].begin / kTileK));
-      }
-    }
-    return found;
   }
 };
 
@@ -114,7 +98,20 @@ class ClosedFormKeys {
   }
 
  private:
-  __device__ __forceinline__ int seek(int tile) const { return bounds_.template seek<Config::kTileK>(tile); }
+  static constexpr int kNoTile = 0x7fffffff;
+
+  /// The first tile at or after `tile` from which on there may be visible keys.
+  __device__ __forceinline__ int seek(int tile) const {
+    int found = kNoTile;
+#pragma unroll
+    for (int i = 0; i < Mask::kIntervals; ++i) {
+      const Interval hull = bounds_.hull[i];
+      if (hull.begin < hull.end && tile <= (hull.end - 1) / Config::kTileK) {
+        found = smaller(found, larger(tile, hull.begin / Config::kTileK));
+      }
+    }
+    return found;
+  }
 
   __device__ __forceinline__ Visibility classify(int tile) const {
     return bounds_.of(tile * Config::kTileK, (tile + 1) * Config::kTileK);
@@ -131,81 +128,10 @@ class ClosedFormKeys {
   Visibility wanted_ = Visibility::kPartial;
 };
 
-/// From the mask's intervals, for warpgroups that take only the tiles that their own queries see. Lanes stand for
-/// (tile, warpgroup), so a warp classifies 8 tiles at a time, or 16. Tiles come in order; every one counts as partial.
-template <class Config, class Mask>
-class ClosedFormOwnKeys {
- public:
-  ClosedFormOwnKeys() = default;
-  __device__ __forceinline__ ClosedFormOwnKeys(const Position& at, const KeyLists&, int, int query_begin, int query_end,
-                                               int lane)
-      : lane_(lane) {
-    const int begin = query_begin + lane % kLanes * kWarpgroupRows;
-    bounds_.set(at, begin, lane % kLanes < Config::kConsumers ? smaller(begin + kWarpgroupRows, query_end) : begin);
-  }
-
-  __device__ __forceinline__ TileCounts count() {
-    TileCounts counts{0, 0};
-    for (seek(0); base_ != kNoTile; seek(base_ + kTiles)) {
-      uint32 tiles = seen_;
-      for (int bit = 1; bit < kLanes; ++bit) tiles |= seen_ >> bit;
-      counts.partial += __popc(tiles & kFirstLanes);
-    }
-    return counts;
-  }
-
-  /// Starts giving tiles, at the `first`-th.
-  __device__ __forceinline__ void start(int first) {
-    seek(0);
-    for (int i = 0; i < first; ++i) next();
-  }
-
-  /// The next tile's box (its only one). There must be one left.
-  __device__ __forceinline__ int next() {
-    while (seen_ == 0) seek(base_ + kTiles);
-    const int tile = (__ffs(static_cast<int>(seen_)) - 1) / kLanes;
-    const uint32 lanes = kTileLanes << (tile * kLanes);
-    uses_ = static_cast<int>((seen_ & lanes) >> (tile * kLanes) | (masked_ & lanes) >> (tile * kLanes) << 8);
-    seen_ &= ~lanes;
-    return base_ + tile;
-  }
-
-  /// SharedLayout's tile_uses of what next() gave last.
-  __device__ __forceinline__ int uses(const int (&)[1]) const { return uses_; }
-
- private:
-  static constexpr int kLanes = Config::kConsumers > 2 ? 4 : 2;  // of a tile
-  static constexpr int kTiles = 32 / kLanes;
-  static constexpr uint32 kTileLanes = (1u << kLanes) - 1;
-  static constexpr uint32 kFirstLanes = kLanes == 4 ? 0x11111111u : 0x55555555u;
-  static_assert(Config::kConsumers <= 4, "a tile has at most four lanes");
-
-  /// Moves on to the first tile at or after `tile` from which on there may be visible keys, and classifies from there.
-  __device__ __forceinline__ void seek(int tile) {
-    base_ = __reduce_min_sync(0xffffffffu, bounds_.template seek<Config::kTileK>(tile));
-    Visibility visibility = Visibility::kEmpty;
-    if (base_ != kNoTile) {
-      const int own = base_ + lane_ / kLanes;
-      visibility = bounds_.of(own * Config::kTileK, (own + 1) * Config::kTileK);
-    }
-    seen_ = __ballot_sync(0xffffffffu, visibility != Visibility::kEmpty);
-    masked_ = __ballot_sync(0xffffffffu, visibility == Visibility::kPartial);
-  }
-
-  RowIntervals<Mask, Mask::kKind != MaskKind::kPredicate> bounds_;  // of the queries that this lane stands for
-  int lane_;
-  int base_ = 0;
-  uint32 seen_ = 0;  // bits of tiles that next() has not given yet
-  uint32 masked_ = 0;
-  int uses_ = 0;
-};
-
 /// From lists: a lane holds one entry of 32 loaded at once.
 template <class Config, class Mask>
 class ListedKeys {
  public:
-  static constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
-
   ListedKeys() = default;
   __device__ __forceinline__ ListedKeys(const Position& at, const KeyLists& lists, int query_tile, int, int, int lane)
       : entries_(lists.entries), lane_(lane) {
@@ -220,26 +146,6 @@ class ListedKeys {
 
   __device__ __forceinline__ void start(int first) { index_ = begin_ + first * kBoxes; }
 
-  /// SharedLayout's tile_uses of a tile whose boxes next() has just given. An entry's high bits name the row's blocks
-  /// of queries that do not see the box, where the mask goes by the table.
-  __device__ __forceinline__ int uses(const int (&boxes)[kBoxes]) const {
-    constexpr uint32 kAll = (1u << Config::kConsumers) - 1;
-    const bool masked = index_ <= begin_ + partial_ * kBoxes;
-    if constexpr (Mask::kRowBlocks <= 1) return static_cast<int>(kAll | (masked ? kAll << 8 : 0));
-    uint32 seen = 0, hidden = 0;
-#pragma unroll
-    for (int box = 0; box < kBoxes; ++box) {
-      const uint32 unlisted = static_cast<uint32>(boxes[box]) >> 24;
-#pragma unroll
-      for (int w = 0; w < Config::kConsumers; ++w) {
-        const uint32 blocks = blocks_of(w);
-        if ((unlisted & blocks) != blocks && boxes[box] != kNoBox) seen |= 1u << w;
-        if ((unlisted & blocks) != 0) hidden |= 1u << w;
-      }
-    }
-    return static_cast<int>(seen | (masked ? seen : seen & hidden) << 8);
-  }
-
   /// The next box; a tile takes kBoxes of them.
   __device__ __forceinline__ int next() {
     if (loaded_ == 0) {
@@ -253,13 +159,7 @@ class ListedKeys {
   }
 
  private:
-  /// A bit for each of the row's blocks of queries that warpgroup `w` has a part of.
-  static constexpr uint32 blocks_of(int w) {
-    constexpr int kBlockRows = Config::kTileQ / Mask::kRowBlocks;
-    const int first = w * kWarpgroupRows / kBlockRows, end = ((w + 1) * kWarpgroupRows - 1) / kBlockRows + 1;
-    return ((1u << end) - 1) & ~((1u << first) - 1);
-  }
-
+  static constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
   const int* entries_;
   int lane_;
   int begin_;
@@ -270,19 +170,15 @@ class ListedKeys {
   int loaded_ = 0;
 };
 
-template <class Config, class Mask, KeySourceKind kKind, bool kOwnTiles>
+template <class Config, class Mask, KeySourceKind kKind>
 struct KeySourceOf {
-  using Type = ListedKeys<Config, Mask>;
-};
-template <class Config, class Mask>
-struct KeySourceOf<Config, Mask, KeySourceKind::kClosedForm, false> {
   using Type = ClosedFormKeys<Config, Mask>;
 };
 template <class Config, class Mask>
-struct KeySourceOf<Config, Mask, KeySourceKind::kClosedForm, true> {
-  using Type = ClosedFormOwnKeys<Config, Mask>;
+struct KeySourceOf<Config, Mask, KeySourceKind::kLists> {
+  using Type = ListedKeys<Config, Mask>;
 };
 template <class Config, class Mask>
-using KeySource = typename KeySourceOf<Config, Mask, Config::kKeySource, Config::kOwnTiles>::Type;
+using KeySource = typename KeySourceOf<Config, Mask, Config::kKeySource>::Type;
 
 }  // namespace harrier

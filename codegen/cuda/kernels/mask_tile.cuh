@@ -8,28 +8,52 @@
 
 namespace harrier {
 
-/// How many of this thread's elements of a row lie before column `limit`, counted from its own first column.
-__device__ __forceinline__ int elements_before(int limit) {
-  return limit <= 0 ? 0 : (limit >> 3) * 2 + ((limit & 7) < 2 ? (limit & 7) : 2);
-}
+/// How many of this thread's elements of a row lie before column `limit`, counted from its own first column: even
+/// elements are in columns 8 j, odd ones in 8 j + 1. Something below 0 where `limit` is.
+__device__ __forceinline__ int elements_before(int limit) { return ((limit + 7) >> 3) + ((limit + 6) >> 3); }
 
 /// One bit for each of this thread's elements 32 * chunk ... of a row: set when its key lies in the interval.
 __device__ __forceinline__ uint32 interval_bits(Interval interval, int first_key, int chunk) {
-  const uint32 below_end = ptx::low_bits(elements_before(interval.end - first_key) - 32 * chunk);
-  const uint32 below_begin = ptx::low_bits(elements_before(interval.begin - first_key) - 32 * chunk);
-  return below_end & ~below_begin;
+  const uint32 from_end = ptx::bits_from(elements_before(interval.end - first_key) - 32 * chunk);
+  const uint32 from_begin = ptx::bits_from(elements_before(interval.begin - first_key) - 32 * chunk);
+  return from_begin & ~from_end;
+}
+
+/// The keys of interval `kIndex` that a query sees.
+template <class Mask, int kIndex>
+__device__ __forceinline__ Interval seen_interval(const Position& at, int query) {
+  Interval interval = Mask::template interval<kIndex>(at, query);
+  const Interval queries = Mask::template queries<kIndex>(at);
+  // Most intervals are every query's, which the compiler sees.
+  const bool applies = (queries.begin == -Mask::kFarAway || queries.begin <= query) &&
+                       (queries.end == Mask::kFarAway || query < queries.end);
+  interval.end = applies ? smaller(interval.end, walked_keys<Mask>(at)) : 0;
+  return interval;
 }
 
 template <class Mask, int kIndex>
 __device__ __forceinline__ uint32 union_bits(const Position& at, int query, int first_key, int chunk) {
-  Interval interval = Mask::template interval<kIndex>(at, query);
-  const Interval queries = Mask::template queries<kIndex>(at);
-  const bool applies = queries.begin <= query && query < queries.end;
-  interval.end = applies ? smaller(interval.end, walked_keys<Mask>(at)) : 0;
-  uint32 bits = interval_bits(interval, first_key, chunk);
+  uint32 bits = interval_bits(seen_interval<Mask, kIndex>(at, query), first_key, chunk);
   if constexpr (kIndex + 1 < Mask::kIntervals) bits |= union_bits<Mask, kIndex + 1>(at, query, first_key, chunk);
   return bits;
 }
+
+/// The keys that this thread's two rows of a tile see, where that is one interval each: looked up once for all tiles of
+/// the rows, early enough for what has to be loaded to be there. Otherwise nothing, and every tile finds it anew.
+template <class Mask, bool kKept = Mask::kKind == MaskKind::kIntervals && Mask::kIntervals == 1>
+struct SeenKeys {
+  static constexpr bool kIsKept = false;
+  __device__ __forceinline__ void find(const Position&, int) {}
+};
+template <class Mask>
+struct SeenKeys<Mask, true> {
+  static constexpr bool kIsKept = true;
+  Interval interval[2];
+  /// `query` is the position of the first row, the second is 8 further down.
+  __device__ __forceinline__ void find(const Position& at, int query) {
+    for (int row = 0; row < 2; ++row) interval[row] = seen_interval<Mask, 0>(at, query + 8 * row);
+  }
+};
 
 /// True where pairs of one box may count differently, as the predicate says.
 template <class Mask>
@@ -81,12 +105,12 @@ __device__ __forceinline__ VisibleElements<Mask> visible_elements(const Position
   }
 }
 
-/// `query` is the position of this thread's first row; `boxes` says which keys the tile's boxes hold. Under
-/// pruned_as_zero, adds to `shown` how many of this thread's keys the mask shows to each row.
-template <class Config, class Mask>
+/// `query` is the position of this thread's first row, `seen` what was found for it; `boxes` says which keys the tile's
+/// boxes hold. Under pruned_as_zero, adds to `shown` how many of this thread's keys the mask shows to each row.
+template <class Config, class Mask, class Seen>
 __device__ __forceinline__ void mask_tile(float (&scores)[Config::kTileK / 2], const Position& at, int query,
-                                          const volatile int* boxes, int lane, const ForwardParams& params,
-                                          int (&shown)[2]) {
+                                          const Seen& seen, const volatile int* boxes, int lane,
+                                          const ForwardParams& params, int (&shown)[2]) {
   constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
   constexpr int kElements = Config::kBoxRows / 4;  // of one row in one box
 #pragma unroll
@@ -102,9 +126,14 @@ __device__ __forceinline__ void mask_tile(float (&scores)[Config::kTileK / 2], c
     for (int row = 0; row < 2; ++row) {
 #pragma unroll
       for (int chunk = 0; chunk < divide_up(kElements, 32); ++chunk) {
-        const auto visible = visible_elements<Mask, kElements>(at, query + 8 * row, first_key, count, chunk);
+        VisibleElements<Mask> visible;
+        if constexpr (Seen::kIsKept) {
+          visible.bits = interval_bits(seen.interval[row], first_key, chunk);
+        } else {
+          visible = visible_elements<Mask, kElements>(at, query + 8 * row, first_key, count, chunk);
+        }
         uint32 bits = visible.bits;
-        if constexpr (Mask::kPrunedAsZero) shown[row] += __popc(bits & ptx::low_bits(kElements - 32 * chunk));
+        if constexpr (Mask::kPrunedAsZero) shown[row] += __popc(bits & ~ptx::bits_from(kElements - 32 * chunk));
         uint32 valid = ~0u;
         if constexpr (Mask::kPrunedAsZero || Mask::kAdditivePadding) {
           valid = interval_bits({0, at.key_valid}, first_key, chunk);

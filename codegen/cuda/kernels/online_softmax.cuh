@@ -1,5 +1,6 @@
-// The softmax of a row, key tile by key tile: a running maximum m, a running sum of exp(s - m), and the factor by which
-// what was accumulated under an older maximum must shrink. All in powers of two: exp(s) = exp2(s * scale).
+// The softmax of a row, key tile by key tile: a bound near the running maximum, a running sum of exp(s - bound), and
+// the factor by which what was accumulated under an older bound must shrink. All in powers of two: exp(s) = exp2(s *
+// scale).
 #pragma once
 
 #include "codegen/cuda/kernels/ptx.cuh"
@@ -8,21 +9,30 @@ namespace harrier {
 
 /// This thread's two rows. Sums are partial: each of the four threads of a row holds its own part until the end.
 struct SoftmaxState {
-  float maximum[2] = {minus_infinity(), minus_infinity()};
+  float bound[2] = {0.0f, 0.0f};                          // what is subtracted in the exponent; 0 until a key is seen
+  float limit[2] = {minus_infinity(), minus_infinity()};  // a score above it raises the bound
   float sum[2] = {0.0f, 0.0f};
   int shown[2] = {0, 0};  // pruned_as_zero: keys that the mask shows, of partial tiles; partial likewise
 };
 
-/// The maximum is kept until a row outgrows it by this many powers of two, so most tiles rescale nothing. Probabilities
+/// The bound is kept until a row outgrows it by this many powers of two, so most tiles rescale nothing. Probabilities
 /// are then at most 2^8, which 16-bit floats hold.
 inline constexpr float kKeptGrowth = 8.0f;
 
-/// What to subtract in the exponent; a row that has seen no key yet must not subtract minus infinity from itself.
-__device__ __forceinline__ float exponent_bound(float maximum, float scale) {
-  return maximum == minus_infinity() ? 0.0f : maximum * scale;
+/// Raises a row's bound to its maximum in this tile, if that is higher. Returns the factor for what was accumulated.
+__device__ __forceinline__ float raise_bound(SoftmaxState& state, int row, float tile_maximum, float scale) {
+  if (tile_maximum == minus_infinity()) return 1.0f;
+  const float before = state.bound[row];
+  const bool seen = state.limit[row] > minus_infinity();
+  const float bound = seen ? fmaxf(before, tile_maximum * scale) : tile_maximum * scale;
+  const float correction = seen ? ptx::exp2_fast(before - bound) : 1.0f;
+  state.bound[row] = bound;
+  state.limit[row] = (bound + kKeptGrowth) * ptx::reciprocal_fast(scale);
+  state.sum[row] *= correction;
+  return correction;
 }
 
-/// Replaces scores by exp2(score * scale - bound) and adds them to the sums. Returns whether the maximum of some row of
+/// Replaces scores by exp2(score * scale - bound) and adds them to the sums. Returns whether the bound of some row of
 /// this warp was raised: then the output must be multiplied by `correction`.
 template <int kCount>
 __device__ __forceinline__ bool softmax_tile(float (&scores)[kCount], SoftmaxState& state, float (&correction)[2],
@@ -40,25 +50,17 @@ __device__ __forceinline__ bool softmax_tile(float (&scores)[kCount], SoftmaxSta
     maximum = fmaxf(maximum, ptx::exchange(maximum, 1));
     tile_maximum[row] = fmaxf(maximum, ptx::exchange(maximum, 2));
   }
-  // False for two minus infinities, whose difference is not a number.
-  const bool grows = (tile_maximum[0] - state.maximum[0]) * scale > kKeptGrowth ||
-                     (tile_maximum[1] - state.maximum[1]) * scale > kKeptGrowth;
+  const bool grows = tile_maximum[0] > state.limit[0] || tile_maximum[1] > state.limit[1];
   const bool raised = __any_sync(0xffffffffu, grows);
   if (raised) {
 #pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      const float maximum = fmaxf(state.maximum[row], tile_maximum[row]);
-      correction[row] = ptx::exp2_fast(state.maximum[row] * scale - exponent_bound(maximum, scale));
-      state.sum[row] *= correction[row];
-      state.maximum[row] = maximum;
-    }
+    for (int row = 0; row < 2; ++row) correction[row] = raise_bound(state, row, tile_maximum[row], scale);
   }
-  const float bound[2] = {exponent_bound(state.maximum[0], scale), exponent_bound(state.maximum[1], scale)};
 #pragma unroll
   for (int i = 0; i < kCount; i += 2) {
     const int row = (i >> 1) & 1;
-    scores[i] = ptx::exp2_fast(scores[i] * scale - bound[row]);
-    scores[i + 1] = ptx::exp2_fast(scores[i + 1] * scale - bound[row]);
+    scores[i] = ptx::exp2_fast(scores[i] * scale - state.bound[row]);
+    scores[i + 1] = ptx::exp2_fast(scores[i + 1] * scale - state.bound[row]);
     state.sum[row] += scores[i] + scores[i + 1];
   }
   return raised;
@@ -85,24 +87,6 @@ __device__ __forceinline__ void finish_sums(SoftmaxState& state) {
     state.sum[row] += ptx::exchange(state.sum[row], 1);
     state.sum[row] += ptx::exchange(state.sum[row], 2);
   }
-}
-
-/// A finished row's maxima and sums in one register of each of its four threads, where registers are short.
-__device__ __forceinline__ float stash(const SoftmaxState& state, int lane) {
-  const float maximum = (lane & 1) != 0 ? state.maximum[1] : state.maximum[0];
-  const float sum = (lane & 1) != 0 ? state.sum[1] : state.sum[0];
-  return (lane & 2) != 0 ? sum : maximum;
-}
-
-/// What stash was given; all four threads take part. Nothing of `shown`.
-__device__ __forceinline__ SoftmaxState unstash(float stashed, int lane) {
-  SoftmaxState state;
-#pragma unroll
-  for (int row = 0; row < 2; ++row) {
-    state.maximum[row] = __shfl_sync(0xffffffffu, stashed, (lane & ~3) + row);
-    state.sum[row] = __shfl_sync(0xffffffffu, stashed, (lane & ~3) + 2 + row);
-  }
-  return state;
 }
 
 /// log2(exp2(a) + exp2(b))

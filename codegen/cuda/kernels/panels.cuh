@@ -22,15 +22,16 @@ struct Panels {
   static constexpr uint64 kSwizzleMode = kPanelColumns == 64 ? 1 : 2;
   static constexpr uint64 kEightRows = (8 * kRowBytes) >> 4;
 
-  /// Descriptors differ only in their low words, so walking a tile is adding to one 32-bit number: steps of bytes / 16.
+  /// Descriptors differ only in their low words, so walking tiles is adding to one 32-bit number: steps of bytes / 16.
+  /// Shared memory ends before 2^18, so an address / 16 fits its 14 bits.
   static constexpr uint64 kHighWord = (kEightRows << 32) | (kSwizzleMode << 62);
 
   /// Rows are m or n, columns are k: Q and K in Q K^T.
-  static __device__ __forceinline__ uint32 k_major(uint32 address) { return ((address & 0x3ffffu) >> 4) | (1u << 16); }
+  static __device__ __forceinline__ uint32 k_major(uint32 address) { return (address >> 4) + (1u << 16); }
 
   /// Rows are k, columns are n: V in P V.
   static __device__ __forceinline__ uint32 n_major(uint32 address) {
-    return ((address & 0x3ffffu) >> 4) | (uint32{kPanelBytes >> 4} << 16);
+    return (address >> 4) + (uint32{kPanelBytes >> 4} << 16);
   }
 
   static __device__ __forceinline__ uint64 descriptor(uint32 low_word, uint32 byte_offset) {

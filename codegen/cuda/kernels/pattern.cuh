@@ -33,11 +33,11 @@ enum class KeySourceKind {
 
 /// A mask that shows every key, and what a generated mask inherits where it has nothing to say.
 struct NoMask {
+  /// Bounds of intervals that have none.
+  static constexpr int kFarAway = 0x7fffffff;
   static constexpr MaskKind kKind = MaskKind::kNone;
   static constexpr int kIntervals = 1;
   static constexpr bool kCounted = false;  // boxes may count more than once
-  /// Blocks of queries in a row that list entries tell apart, where the mask hides what the table does not list.
-  static constexpr int kRowBlocks = 1;
   /// Keys past the valid ones are attended like others, with ForwardParams::padding_score added to their scores.
   static constexpr bool kAdditivePadding = false;
   /// Keys of the extent that the mask hides count exp(0) in the softmax's denominator. Excluded padding does not.
@@ -54,9 +54,6 @@ struct NoMask {
     return {-kFarAway, kFarAway};
   }
   static __device__ __forceinline__ int visible(const Position&, int, int, int) { return 1; }
-
- protected:
-  static constexpr int kFarAway = 0x7fffffff;
 };
 
 /// One past the last key that may be attended: what lies beyond is not even loaded.

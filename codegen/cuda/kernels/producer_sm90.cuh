@@ -31,14 +31,14 @@ class Producer {
         publish(describe_row<Config>(params_, item_));
       }
       // V trails K by one tile, across rows too: K of the next tile is wanted before V of this one.
-      const int look_ahead_tile = smaller(Shared::kLookAheadTile, tiles);
+      const int look_ahead_tile = smaller(kLookAheadTile, tiles);
       for (int tile = 1; tile < look_ahead_tile; ++tile) load_tile(keys);
       next = look_ahead();
       for (int tile = larger(look_ahead_tile, 1); tile < tiles; ++tile) load_tile(keys);
       if (tiles > 0) {
         owed_ = true;
         owed_rows_ = rows_;
-        owed_stage_ = key_.before();
+        owed_stage_ = key_stage_before();
       }
     } while (next != Next::kNone);
     load_owed_value();
@@ -64,6 +64,10 @@ class Producer {
     int ragged_base;  // see kRaggedTokens
     int batch_coordinate;
   };
+
+  /// Before this tile of a row, or after its last, the next row is looked up and its Q loaded: late enough for the Q of
+  /// the row before to be free, early enough for the copy to arrive in time.
+  static constexpr int kLookAheadTile = 6;
 
   /// Takes the next item into item_. A row with keys is published and its Q is on the way when this returns.
   __device__ __forceinline__ Next look_ahead() {
@@ -93,7 +97,7 @@ class Producer {
 
   /// Makes the row that look_ahead has just published the current one and brings its first K. Returns its tiles.
   __device__ __forceinline__ int begin_row(KeySource<Config, Mask>& keys) {
-    const volatile RowWork& row = *shared_.row(row_.before());
+    const volatile RowWork& row = *shared_.row(row_.stage == 0 ? Shared::kRowSlots - 1 : row_.stage - 1);
     const int loaded = attended_keys<Mask>(position_of(params_, row));
     rows_ = {row.head / params_.heads_per_kv_head, loaded,
              loaded + (params_.sequences.cu_key != nullptr ? row.key_token : 0), row.batch_coordinate};
@@ -106,7 +110,7 @@ class Producer {
   }
 
   __device__ __forceinline__ void load_tile(KeySource<Config, Mask>& keys) {
-    const uint32 previous = key_.before();
+    const uint32 previous = key_stage_before();
     load_key(rows_, keys);
     load_value(rows_, previous);
   }
@@ -167,13 +171,10 @@ class Producer {
     int entries[Shared::kBoxes];
 #pragma unroll
     for (int box = 0; box < Shared::kBoxes; ++box) entries[box] = keys.next();
-    [[maybe_unused]] int uses = 0;
-    if constexpr (Config::kOwnTiles) uses = keys.uses(entries);
     if (lane_ == 0) {
       // The arrival that announces the bytes also publishes the boxes, so they are written before.
 #pragma unroll
       for (int box = 0; box < Shared::kBoxes; ++box) shared_.boxes(stage)[box] = entries[box];
-      if constexpr (Config::kOwnTiles) *shared_.tile_uses(stage) = uses;
       ptx::barrier_expect(barrier, Panels::kBytes);
 #pragma unroll
       for (int box = 0; box < Shared::kBoxes; ++box) {
@@ -217,6 +218,10 @@ class Producer {
   __device__ __forceinline__ void wait_together(uint32 barrier, uint32 parity) const {
     ptx::barrier_wait(barrier, parity);
     ptx::warp_sync();
+  }
+
+  __device__ __forceinline__ uint32 key_stage_before() const {
+    return key_.stage == 0 ? Config::kStages - 1 : key_.stage - 1;
   }
 
   const ForwardParams& params_;

@@ -172,6 +172,13 @@ __device__ __forceinline__ void store_matrices(uint32 address, uint32 a, uint32 
 
 // Mathematics.
 
+/// 1 / x but for the last bit, for x that is no subnormal.
+__device__ __forceinline__ float reciprocal_fast(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -202,11 +209,10 @@ __device__ __forceinline__ uint32 pack(float low, float high) {
   return y;
 }
 
-/// The `count` lowest bits; all of them from 32 on, none from 0 down.
-__device__ __forceinline__ uint32 low_bits(int count) {
-  const int shift = count > 32 ? 0 : 32 - count;
+/// All bits but the `count` lowest; none from 32 on, all of them from 0 down. The instruction takes shifts past 31.
+__device__ __forceinline__ uint32 bits_from(int count) {
   uint32 bits;
-  asm("shr.b32 %0, %1, %2;" : "=r"(bits) : "r"(0xffffffffu), "r"(shift));
+  asm("shl.b32 %0, %1, %2;" : "=r"(bits) : "r"(0xffffffffu), "r"(count < 0 ? 0 : count));
   return bits;
 }
 

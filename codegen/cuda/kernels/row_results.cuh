@@ -16,9 +16,8 @@ struct ConsumerThread {
 };
 
 /// The rows' log-sum-exp in units of log2; minus infinity for rows without keys.
-__device__ __forceinline__ float log2_sum(const SoftmaxState& state, int row, float scale) {
-  return state.sum[row] > 0.0f ? exponent_bound(state.maximum[row], scale) + ptx::log2_fast(state.sum[row])
-                               : minus_infinity();
+__device__ __forceinline__ float log2_sum(const SoftmaxState& state, int row) {
+  return state.sum[row] > 0.0f ? state.bound[row] + ptx::log2_fast(state.sum[row]) : minus_infinity();
 }
 
 template <class Row>
@@ -29,24 +28,25 @@ __device__ __forceinline__ void store_lse(const ForwardParams& params, const Row
 }
 
 /// What a finished row's output is multiplied by, and its LSE in units of log2: 1 / sum and log2(sum), zero and minus
-/// infinity where nothing was seen. The sums are whole. Leaves the keys that the mask shows in `state`. The parts of a
-/// split row get the sink and the pruned keys when they are combined, once.
+/// infinity where nothing was seen. Leaves the keys that the mask shows in `state`. The parts of a split row get the
+/// sink and the pruned keys when they are combined, once.
 template <class Config, class Mask, class Sink>
 __device__ __forceinline__ void finish_row(const ForwardParams& params, const volatile RowWork& row,
                                            const ConsumerThread& thread, SoftmaxState& state, float (&factor)[2],
                                            float (&lse)[2]) {
+  finish_sums(state);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const bool valid = row.query_begin + thread.row() + 8 * i < row.query_valid;
-    factor[i] = valid && state.sum[i] > 0.0f ? 1.0f / state.sum[i] : 0.0f;
-    lse[i] = valid ? log2_sum(state, i, params.score_scale) : minus_infinity();
+    factor[i] = valid && state.sum[i] > 0.0f ? ptx::reciprocal_fast(state.sum[i]) : 0.0f;
+    lse[i] = valid ? log2_sum(state, i) : minus_infinity();
     if constexpr (Sink::kExists) {
       if (row.split_slot < 0) factor[i] *= add_sink(lse[i], Sink::logit(position_of(params, row)) * kLog2OfE);
     }
     if constexpr (Mask::kPrunedAsZero) {
       state.shown[i] += __shfl_xor_sync(0xffffffffu, state.shown[i], 1);
       state.shown[i] += __shfl_xor_sync(0xffffffffu, state.shown[i], 2);
-      if constexpr (!Config::kOwnTiles) state.shown[i] += row.full_tiles * Config::kTileK;
+      state.shown[i] += row.full_tiles * Config::kTileK;
       if (row.split_slot < 0) factor[i] *= add_pruned(lse[i], row.key_length - state.shown[i]);
     }
   }

@@ -114,8 +114,10 @@ class RowsSm80 {
         score_tile<Config, Score>(scores[block], position_of(params_, row), first_query, boxes, thread.lane);
       }
       if (partial) {
-        mask_tile<Config, Mask>(scores[block], position_of(params_, row), first_query, boxes, thread.lane, params_,
-                                rows[block].state.shown);
+        SeenKeys<Mask> seen;
+        seen.find(position_of(params_, row), first_query);
+        mask_tile<Config, Mask>(scores[block], position_of(params_, row), first_query, seen, boxes, thread.lane,
+                                params_, rows[block].state.shown);
       }
       float correction[2];
       if (softmax_tile(scores[block], rows[block].state, correction, params_.score_scale)) {
@@ -177,7 +179,6 @@ class RowsSm80 {
   /// O /= sum, LSE = m + log(sum)
   __device__ __forceinline__ void finish(const volatile RowWork& row, const ConsumerThread& thread, Row& result) const {
     float factor[2], lse[2];
-    finish_sums(result.state);
     finish_row<Config, Mask, Sink>(params_, row, thread, result.state, factor, lse);
     scale_rows(result.output, factor);
     const int slot = row.split_slot;

@@ -18,13 +18,7 @@ struct StageCursor {
       parity ^= 1;
     }
   }
-  /// The stage before this one.
-  __device__ __forceinline__ uint32 before() const { return stage == 0 ? kStages - 1 : stage - 1; }
 };
-
-/// Bits of a tile's uses, where warpgroups take only the tiles that their own queries see.
-constexpr int seen_by(int warpgroup) { return 1 << warpgroup; }
-constexpr int masked_by(int warpgroup) { return 1 << (8 + warpgroup); }
 
 template <class Config>
 struct SharedLayout {
@@ -35,9 +29,6 @@ struct SharedLayout {
 
   static constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
   static constexpr int kRowSlots = 3;
-  /// Before this tile of a row, or after its last, the producer looks up the next row and loads its Q: late enough for
-  /// the Q of the row before to be free, early enough for the copy to arrive in time.
-  static constexpr int kLookAheadTile = 4;
   static constexpr uint32 kQueryStageBytes = larger(QueryPanels::kBytes, OutputPanels::kBytes);
 
   static constexpr uint32 kKeyOffset = Config::kQueryStages * kQueryStageBytes;
@@ -45,8 +36,7 @@ struct SharedLayout {
   static constexpr uint32 kBarrierOffset = kValueOffset + Config::kStages * ValuePanels::kBytes;
   static constexpr uint32 kBarriers = 2 * Config::kQueryStages + 4 * Config::kStages + 2 * kRowSlots;
   static constexpr uint32 kBoxOffset = kBarrierOffset + 8 * kBarriers;
-  static constexpr int kStageWords = kBoxes + (Config::kOwnTiles ? 1 : 0);
-  static constexpr uint32 kRowOffset = kBoxOffset + 4 * Config::kStages * kStageWords;
+  static constexpr uint32 kRowOffset = kBoxOffset + 4 * Config::kStages * kBoxes;
   static constexpr uint32 kBytes = kRowOffset + kRowSlots * sizeof(RowWork);
 
   static constexpr uint32 kKeyBarrier = 2 * Config::kQueryStages;
@@ -67,10 +57,8 @@ struct SharedLayout {
   }
   /// The boxes of which the key tile in `stage` is made: entries as KeyLists describes them.
   __device__ __forceinline__ volatile int* boxes(uint32 stage) const {
-    return reinterpret_cast<volatile int*>(base + kBoxOffset) + stage * kStageWords;
+    return reinterpret_cast<volatile int*>(base + kBoxOffset) + stage * kBoxes;
   }
-  /// Which warpgroups see the key tile in `stage`, and which of them need a mask for it: see seen_by and masked_by.
-  __device__ __forceinline__ volatile int* tile_uses(uint32 stage) const { return boxes(stage) + kBoxes; }
   __device__ __forceinline__ volatile RowWork* row(uint32 slot) const {
     return reinterpret_cast<volatile RowWork*>(base + kRowOffset) + slot;
   }

@@ -72,8 +72,8 @@ struct Product;
 #define HARRIER_OPERANDS_128 HARRIER_OPERANDS_112, "+f"(d[112]), "+f"(d[113]), "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]), "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
 // clang-format on
 
-// shared_shared: d = a b^T (+ d unless `accumulate` is 0), both k-major. register_shared: d += a b, b n-major.
-#define HARRIER_WGMMA(N, ACCUMULATORS, P0, P1, P2, P3, P4, P5)                                                        \
+// shared_shared: d = a b^T, both k-major. register_shared: d = a b, b n-major. Both add d unless `accumulate` is 0.
+#define HARRIER_WGMMA(N, ACCUMULATORS, P0, P1, P2, P3, P4, P5, P6)                                                    \
   template <bool kBFloat16>                                                                                           \
   struct Product<N, kBFloat16> {                                                                                      \
     static __device__ __forceinline__ void shared_shared(float (&d)[ACCUMULATORS], uint64 a, uint64 b,                \
@@ -84,26 +84,26 @@ struct Product;
                    : "l"(a), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText));                               \
     }                                                                                                                 \
     static __device__ __forceinline__ void register_shared(float (&d)[ACCUMULATORS], uint32 a0, uint32 a1, uint32 a2, \
-                                                           uint32 a3, uint64 b) {                                     \
-      asm volatile("wgmma.mma_async.sync.aligned.m64n" #N "k16.f32" P5 " {" HARRIER_NAMES_##ACCUMULATORS              \
-                   "}, {" P0 ", " P1 ", " P2 ", " P3 "}, " P4 ", 1, 1, 1, 1;"                                         \
+                                                           uint32 a3, uint64 b, int accumulate) {                     \
+      asm volatile("{ .reg .pred p; setp.ne.b32 p, " P5 ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k16.f32" P6      \
+                   " {" HARRIER_NAMES_##ACCUMULATORS "}, {" P0 ", " P1 ", " P2 ", " P3 "}, " P4 ", p, 1, 1, 1; }"     \
                    : HARRIER_OPERANDS_##ACCUMULATORS                                                                  \
-                   : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "C"(TypeName<kBFloat16>::kText));                    \
+                   : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText));   \
     }                                                                                                                 \
   };
 
-HARRIER_WGMMA(32, 16, "%16", "%17", "%18", "%19", "%20", "%21")
-HARRIER_WGMMA(64, 32, "%32", "%33", "%34", "%35", "%36", "%37")
-HARRIER_WGMMA(80, 40, "%40", "%41", "%42", "%43", "%44", "%45")
-HARRIER_WGMMA(96, 48, "%48", "%49", "%50", "%51", "%52", "%53")
-HARRIER_WGMMA(112, 56, "%56", "%57", "%58", "%59", "%60", "%61")
-HARRIER_WGMMA(128, 64, "%64", "%65", "%66", "%67", "%68", "%69")
-HARRIER_WGMMA(144, 72, "%72", "%73", "%74", "%75", "%76", "%77")
-HARRIER_WGMMA(160, 80, "%80", "%81", "%82", "%83", "%84", "%85")
-HARRIER_WGMMA(176, 88, "%88", "%89", "%90", "%91", "%92", "%93")
-HARRIER_WGMMA(192, 96, "%96", "%97", "%98", "%99", "%100", "%101")
-HARRIER_WGMMA(224, 112, "%112", "%113", "%114", "%115", "%116", "%117")
-HARRIER_WGMMA(256, 128, "%128", "%129", "%130", "%131", "%132", "%133")
+HARRIER_WGMMA(32, 16, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
+HARRIER_WGMMA(64, 32, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
+HARRIER_WGMMA(80, 40, "%40", "%41", "%42", "%43", "%44", "%45", "%46")
+HARRIER_WGMMA(96, 48, "%48", "%49", "%50", "%51", "%52", "%53", "%54")
+HARRIER_WGMMA(112, 56, "%56", "%57", "%58", "%59", "%60", "%61", "%62")
+HARRIER_WGMMA(128, 64, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
+HARRIER_WGMMA(144, 72, "%72", "%73", "%74", "%75", "%76", "%77", "%78")
+HARRIER_WGMMA(160, 80, "%80", "%81", "%82", "%83", "%84", "%85", "%86")
+HARRIER_WGMMA(176, 88, "%88", "%89", "%90", "%91", "%92", "%93", "%94")
+HARRIER_WGMMA(192, 96, "%96", "%97", "%98", "%99", "%100", "%101", "%102")
+HARRIER_WGMMA(224, 112, "%112", "%113", "%114", "%115", "%116", "%117", "%118")
+HARRIER_WGMMA(256, 128, "%128", "%129", "%130", "%131", "%132", "%133", "%134")
 
 #undef HARRIER_WGMMA
 

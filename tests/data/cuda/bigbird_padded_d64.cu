@@ -34,7 +34,6 @@ struct Config {
   static constexpr int kProducerRegisters = 40;
   static constexpr int kCtasPerSm = 3;
   static constexpr bool kPingPong = false;  // warpgroups issue their products in turn
-  static constexpr bool kOwnTiles = false;  // warpgroups pass over tiles that they do not see
   static constexpr bool kBFloat16 = true;
   static constexpr KeySourceKind kKeySource = KeySourceKind::kLists;
 };

@@ -28,7 +28,6 @@ struct Config {
   static constexpr int kTileK = 64;  // keys of a tile
   static constexpr int kBoxRows = 64;  // keys that are copied together
   static constexpr int kWarpRows = 16;  // queries of a warp
-  static constexpr bool kOwnTiles = false;
   static constexpr bool kBFloat16 = true;
   static constexpr KeySourceKind kKeySource = KeySourceKind::kLists;
 };

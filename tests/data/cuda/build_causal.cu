@@ -25,8 +25,6 @@ struct Config {
   static constexpr int kTileQ = 192;
   static constexpr int kTileK = 128;
   static constexpr int kBoxRows = 128;
-  static constexpr int kConsumers = 3;
-  static constexpr bool kOwnTiles = false;
   static constexpr KeySourceKind kKeySource = KeySourceKind::kClosedForm;
 };
 

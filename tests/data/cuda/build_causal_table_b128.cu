@@ -31,8 +31,6 @@ struct Config {
   static constexpr int kTileQ = 128;
   static constexpr int kTileK = 128;
   static constexpr int kBoxRows = 128;
-  static constexpr int kConsumers = 2;
-  static constexpr bool kOwnTiles = false;
   static constexpr KeySourceKind kKeySource = KeySourceKind::kLists;
 };
 

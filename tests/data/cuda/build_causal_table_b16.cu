@@ -13,7 +13,6 @@
 namespace harrier {
 
 struct Mask : NoMask {
-  static constexpr int kRowBlocks = 4;
   static constexpr MaskKind kKind = MaskKind::kPredicate;
   static constexpr int kIntervals = 1;
 
@@ -33,8 +32,6 @@ struct Config {
   static constexpr int kTileQ = 64;
   static constexpr int kTileK = 64;
   static constexpr int kBoxRows = 16;
-  static constexpr int kConsumers = 1;
-  static constexpr bool kOwnTiles = false;
   static constexpr KeySourceKind kKeySource = KeySourceKind::kLists;
 };
 

@@ -33,8 +33,6 @@ struct Config {
   static constexpr int kTileQ = 64;
   static constexpr int kTileK = 64;
   static constexpr int kBoxRows = 16;
-  static constexpr int kConsumers = 1;
-  static constexpr bool kOwnTiles = false;
   static constexpr KeySourceKind kKeySource = KeySourceKind::kLists;
 };
 

@@ -14,7 +14,6 @@
 namespace harrier {
 
 struct Mask : NoMask {
-  static constexpr int kRowBlocks = 4;
   static constexpr MaskKind kKind = MaskKind::kPredicate;
 
   static __device__ __forceinline__ int visible(const Position& at, int query, int key, int count) {
@@ -50,7 +49,6 @@ struct Config {
   static constexpr int kProducerRegisters = 40;
   static constexpr int kCtasPerSm = 1;
   static constexpr bool kPingPong = false;  // warpgroups issue their products in turn
-  static constexpr bool kOwnTiles = false;  // warpgroups pass over tiles that they do not see
   static constexpr bool kBFloat16 = true;
   static constexpr KeySourceKind kKeySource = KeySourceKind::kLists;
 };

@@ -14,7 +14,6 @@
 namespace harrier {
 
 struct Mask : NoMask {
-  static constexpr int kRowBlocks = 4;
   static constexpr MaskKind kKind = MaskKind::kPredicate;
 
   static __device__ __forceinline__ int visible(const Position& at, int query, int key, int count) {
@@ -44,7 +43,6 @@ struct Config {
   static constexpr int kTileK = 64;  // keys of a tile
   static constexpr int kBoxRows = 16;  // keys that are copied together
   static constexpr int kWarpRows = 16;  // queries of a warp
-  static constexpr bool kOwnTiles = false;
   static constexpr bool kBFloat16 = true;
   static constexpr KeySourceKind kKeySource = KeySourceKind::kLists;
 };
