@@ -18,9 +18,6 @@
 namespace harrier {
 namespace {
 
-constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
-constexpr int kMaxRank = 4;  // of BoundArray
-
 std::string suggest(std::string_view name, const std::vector<std::string_view>& known) {
   const std::string_view nearest = nearest_name(name, known);
   return nearest.empty() ? std::string() : fmt::format(" (did you mean @{}?)", nearest);
@@ -79,9 +76,9 @@ void bind_array(BindState& state, const ArrayUse& use) {
       return bind_per_head(state, use.name, name_of(use.role));
     case ArrayRole::kExpressionInt:
     case ArrayRole::kExpressionFloat:
-      if (use.rank > kMaxRank) {
+      if (use.rank > kMaxArrayRank) {
         throw InvalidInput(fmt::format("array @{} is read with {} indices, the limit is {}; flatten some of them",
-                                       use.name, use.rank, kMaxRank));
+                                       use.name, use.rank, kMaxArrayRank));
       }
       return bind_expression_array(state, use.name, use.rank, use.role == ArrayRole::kExpressionFloat);
     case ArrayRole::kBlockTable:

@@ -13,7 +13,6 @@ namespace harrier {
 namespace {
 
 constexpr int64_t kMinInt32 = std::numeric_limits<int32_t>::min();
-constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
 template <typename T>
 std::vector<T>& own(BindState& state, size_t count) {

@@ -17,6 +17,8 @@
 
 namespace harrier {
 
+inline constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
+
 /// An array as kernels read it, and how many elements lie behind it.
 struct BoundSlot {
   BoundArray array;

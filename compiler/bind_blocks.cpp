@@ -6,6 +6,7 @@
 #include <set>
 
 #include "compiler/bigbird_table.h"
+#include "ir/ceil_div.h"
 #include "ir/match.h"
 
 namespace harrier {
@@ -13,8 +14,6 @@ namespace {
 
 // A key run carries a count in 8 bits.
 constexpr int64_t kMaxCount = 255;
-
-int64_t ceil_div(int64_t value, int64_t by) { return value / by + (value % by != 0 ? 1 : 0); }
 
 /// Appends rows, each a multiset of blocks in any order.
 class ListBuilder {

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "compiler/range_arithmetic.h"
+#include "ir/launch.h"
 #include "ir/match.h"
 
 namespace harrier {
@@ -192,10 +193,10 @@ class RangeReader {
     if (found == bound_.views.end()) return kInt32;
     const ArrayView& array = found->second;
     // Offsets of the touched box's first element, and its size in each dimension.
-    constexpr size_t kMaxRank = 4;
-    std::array<int64_t, kMaxRank> sizes{1, 1, 1, 1};
-    std::array<int64_t, kMaxRank> strides{};
-    if (load.indices.size() > kMaxRank || load.indices.size() != array.shape.size()) return whole_array(load.array);
+    std::array<int64_t, kMaxArrayRank> sizes{1, 1, 1, 1};
+    std::array<int64_t, kMaxArrayRank> strides{};
+    if (load.indices.size() > size_t{kMaxArrayRank} || load.indices.size() != array.shape.size())
+      return whole_array(load.array);
     int64_t first = 0;
     int64_t touched = 1;
     int64_t stride = 1;

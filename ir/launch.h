@@ -18,11 +18,14 @@ struct KeyRun {
 };
 static_assert(sizeof(KeyRun) == 32, "codegen/cpu reads KeyRun as {i64, i64, i32, i32, float, i32}");
 
+/// Dimensions that an array of a pattern may have.
+inline constexpr int kMaxArrayRank = 4;
+
 /// An array of the pattern: element (i, j, ...) is at data[i * strides[0] + j * strides[1] + ...], strides in elements,
 /// 0 = broadcast.
 struct BoundArray {
   const void* data;
-  int64_t strides[4];
+  int64_t strides[kMaxArrayRank];
 };
 
 /// One row of work: up to tile_q queries of one head of one sequence against its key runs.

@@ -15,11 +15,6 @@ namespace {
 constexpr std::size_t kShownBefore = 70;
 constexpr std::size_t kShownAfter = 30;
 
-/// How much of a long token an error quotes.
-constexpr std::size_t kLongestQuote = 40;
-
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool is_word(char c) { return is_letter(c) || is_digit(c); }

@@ -11,6 +11,12 @@ namespace harrier {
 /// Longer texts are refused before they are read.
 inline constexpr std::size_t kMaxTextBytes = std::size_t{1} << 20;
 
+/// How much of a long token an error quotes.
+inline constexpr std::size_t kLongestQuote = 40;
+
+/// What some editors put before a text, and readers pass over.
+inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
 enum class TokenKind { kWord, kInteger, kFloat, kString, kArray, kSymbol, kEnd };
 
 /// `text` is the spelling in the source: "@table" with its @, "\"a.csv\"" with its quotes.

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "compiler/expression_range.h"
+#include "ir/ceil_div.h"
 #include "ir/error.h"
 #include "ir/match.h"
 #include "ir/verify.h"
@@ -20,8 +21,6 @@ constexpr int64_t kLargestArrayBytes = int64_t{1} << 32;
 constexpr double kDensity = 0.1;         // of block tables and bit masks, beside the diagonal
 constexpr int64_t kLargestDrawnInt = 7;  // of arrays in expressions, whose meaning is the pattern's own
 constexpr int64_t kDocumentsASequence = 4;
-
-int64_t ceil_divide(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
 void collect_loads(const Expression& expression, std::vector<Load>& loads) {
   match(
@@ -167,8 +166,8 @@ class Drawing {
   }
 
   void draw_table(const Blocks& blocks) {
-    const int64_t rows = std::max<int64_t>(1, ceil_divide(longest_query_, blocks.size));
-    const int64_t columns = std::max<int64_t>(1, ceil_divide(longest_key_, blocks.size));
+    const int64_t rows = std::max<int64_t>(1, ceil_div(longest_query_, blocks.size));
+    const int64_t columns = std::max<int64_t>(1, ceil_div(longest_key_, blocks.size));
     NpyArray* array = add(blocks.table, ElementType::kUInt8, {1, rows, columns});
     if (array == nullptr) return;
     for (int64_t row = 0; row < rows; ++row) {
@@ -189,16 +188,16 @@ class Drawing {
       throw InvalidInput(
           fmt::format("only one of @{} and @{} is bound: bind both, or neither", blocks.offsets, blocks.indices));
     }
-    const int64_t rows = std::max<int64_t>(1, ceil_divide(longest_query_, blocks.size));
+    const int64_t rows = std::max<int64_t>(1, ceil_div(longest_query_, blocks.size));
     // The lists fit every sequence: row r holds blocks that the shortest sequence with such a row has.
     NpyArray* offsets = add(blocks.offsets, ElementType::kInt32, {1, rows + 1});
     if (offsets == nullptr) return;
     std::vector<int32_t> indices;
     for (int64_t row = 0; row < rows; ++row) {
-      int64_t columns = ceil_divide(longest_key_, blocks.size);
+      int64_t columns = ceil_div(longest_key_, blocks.size);
       for (const Sequence& sequence : geometry_.sequences) {
         if (sequence.query_length > row * blocks.size)
-          columns = std::min(columns, ceil_divide(sequence.key_length, blocks.size));
+          columns = std::min(columns, ceil_div(sequence.key_length, blocks.size));
       }
       for (int64_t column = 0; column < columns; ++column) {
         const uint8_t count = draw_block(row, column, rows, columns, blocks.counted);
@@ -212,7 +211,7 @@ class Drawing {
   }
 
   void draw_random_blocks(const BigBird& bigbird, const std::string& name) {
-    const int64_t rows = std::max<int64_t>(1, ceil_divide(longest_query_, bigbird.block) - 2);
+    const int64_t rows = std::max<int64_t>(1, ceil_div(longest_query_, bigbird.block) - 2);
     NpyArray* array = add(name, ElementType::kInt32, {shape_.heads, rows, bigbird.random});
     if (array == nullptr) return;
     for (int64_t i = 0; i < shape_.heads * rows * bigbird.random; ++i) {
@@ -223,7 +222,7 @@ class Drawing {
   }
 
   void draw_bits(const std::string& name) {
-    const int64_t bytes_a_row = ceil_divide(longest_key_, 8);
+    const int64_t bytes_a_row = ceil_div(longest_key_, 8);
     NpyArray* array = add(name, ElementType::kUInt8, {longest_query_, bytes_a_row});
     if (array == nullptr) return;
     for (int64_t q = 0; q < longest_query_; ++q) {

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "ir/ceil_div.h"
+
 namespace harrier {
 namespace {
-
-int64_t ceil_divide(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
 /// What lies in one cell so far.
 struct CellTally {
@@ -20,7 +20,7 @@ class Picturing {
       : picture_(picture),
         shrink_(shrink),
         tile_k_(tile_k),
-        key_tiles_(ceil_divide(picture.key_length, tile_k)),
+        key_tiles_(ceil_div(picture.key_length, tile_k)),
         tallies_(static_cast<size_t>(picture.columns)) {}
 
   void add_row(const KeyRun* begin, const KeyRun* end) {
@@ -30,7 +30,7 @@ class Picturing {
       if (run->count_only != 0) continue;
       keys_in_band_ += run->end - run->begin;
       const int64_t first = std::max(run->begin / tile_k_, next_tile);
-      const int64_t last = ceil_divide(run->end, tile_k_);
+      const int64_t last = ceil_div(run->end, tile_k_);
       for (int64_t tile = first; tile < last;) {
         const int64_t column = tile / shrink_;
         const int64_t stop = std::min(last, (column + 1) * shrink_);
@@ -84,14 +84,14 @@ class Picturing {
 TilePicture picture_tiles(const TileMap& map, const Sequence& sequence, int64_t batch, int64_t head, int64_t max_rows,
                           int64_t max_columns) {
   const int64_t row_tiles = map.row_tiles(batch);
-  const int64_t key_tiles = ceil_divide(sequence.key_length, map.tile_k);
-  const int64_t shrink = std::max({int64_t{1}, ceil_divide(row_tiles, max_rows), ceil_divide(key_tiles, max_columns)});
+  const int64_t key_tiles = ceil_div(sequence.key_length, map.tile_k);
+  const int64_t shrink = std::max({int64_t{1}, ceil_div(row_tiles, max_rows), ceil_div(key_tiles, max_columns)});
   TilePicture picture{.query_length = sequence.query_length,
                       .key_length = sequence.key_length,
                       .cell_queries = map.tile_q * shrink,
                       .cell_keys = map.tile_k * shrink,
-                      .rows = ceil_divide(row_tiles, shrink),
-                      .columns = ceil_divide(key_tiles, shrink),
+                      .rows = ceil_div(row_tiles, shrink),
+                      .columns = ceil_div(key_tiles, shrink),
                       .cells = {},
                       .counts = {},
                       .work = {},

@@ -7,6 +7,7 @@
 
 #include "codegen/cuda/emit_builder.h"
 #include "codegen/cuda/table_use.h"
+#include "ir/ceil_div.h"
 #include "ir/error.h"
 #include "ir/match.h"
 
@@ -16,8 +17,6 @@ namespace {
 constexpr int64_t kMostEntries = std::numeric_limits<int32_t>::max();
 constexpr unsigned kThreads = 256;
 constexpr int64_t kRowsOfCta = kThreads / 32;
-
-int64_t ceil_div(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
 /// Places in one allocation.
 class Arena {

@@ -55,13 +55,6 @@ std::vector<Builder> builders() {
           {"build_striped", striped()}};
 }
 
-std::string read(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 class CudaBuilder : public testing::TestWithParam<Builder> {};
 
 TEST_P(CudaBuilder, IsTheGoldenText) {
@@ -69,7 +62,7 @@ TEST_P(CudaBuilder, IsTheGoldenText) {
   const std::string text = GetParam().text();
   EXPECT_EQ(text, GetParam().text()) << "the same arguments must give the same bytes";
   if (std::getenv("HARRIER_UPDATE_GOLDENS") != nullptr) std::ofstream(path, std::ios::binary) << text;
-  EXPECT_EQ(text, read(path)) << "run with HARRIER_UPDATE_GOLDENS=1 to accept the change";
+  EXPECT_EQ(text, test::read_text(path)) << "run with HARRIER_UPDATE_GOLDENS=1 to accept the change";
 }
 
 TEST_P(CudaBuilder, CompilesWithoutSpills) {

@@ -1,8 +1,12 @@
-// Lowered patterns for the tests of the CUDA code generator, as lower_pattern makes them.
+// For the tests of the CUDA code generator: lowered patterns, as lower_pattern makes them, and expected texts.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
 #include <optional>
+#include <sstream>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -10,6 +14,14 @@
 #include "ir/workload.h"
 
 namespace harrier::test {
+
+/// An expected text.
+inline std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
 
 inline Expression parameter(int index) { return {Parameter{.index = index, .is_float = false}}; }
 inline Expression aligned_query() { return var::q() + (var::kv_len() - var::q_len()); }

@@ -90,13 +90,6 @@ std::vector<Stub> stubs() {
   return all;
 }
 
-std::string read(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 class CudaStub : public testing::TestWithParam<Stub> {};
 
 TEST_P(CudaStub, IsTheGoldenText) {
@@ -107,7 +100,7 @@ TEST_P(CudaStub, IsTheGoldenText) {
     std::filesystem::create_directories(path.parent_path());
     std::ofstream(path, std::ios::binary) << text;
   }
-  EXPECT_EQ(text, read(path)) << "run with HARRIER_UPDATE_GOLDENS=1 to accept the change";
+  EXPECT_EQ(text, test::read_text(path)) << "run with HARRIER_UPDATE_GOLDENS=1 to accept the change";
 }
 
 TEST_P(CudaStub, CompilesWithoutSpillsOrSerialisedProducts) {

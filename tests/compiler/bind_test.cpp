@@ -20,7 +20,6 @@ namespace {
 using namespace harrier::var;
 using testing::AllOf;
 using testing::HasSubstr;
-using testing::Not;
 
 constexpr Shape kShape{.heads = 2, .kv_heads = 1, .head_dim = 16, .value_dim = 16};
 
@@ -66,7 +65,7 @@ std::string refusal(const Pattern& pattern, const Geometry& geometry, const Bind
   try {
     bind_pattern(pattern, geometry, bindings);
   } catch (const InvalidInput& error) {
-    EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
+    EXPECT_THAT(error.what(), testing::Not(HasSubstr("\n")));
     return error.what();
   }
   ADD_FAILURE() << "nothing was refused";

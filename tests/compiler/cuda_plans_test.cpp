@@ -21,7 +21,7 @@ Workload workload_of(Mask mask, int64_t head_dim, int64_t length = 8192) {
       .lengths = FixedLength{length}};
 }
 
-Geometry one_sequence(int64_t length) {
+Geometry sequence_of(int64_t length) {
   return {.sequences = {{length, length, length, length, 0, 0}}, .query_tokens = length, .key_tokens = length};
 }
 
@@ -81,7 +81,7 @@ TEST(CudaPlans, DoNotFoldAScaleThatIsNotPositive) {
 TEST(CudaSchedules, TakeHeadsTogetherWhoseKeysAndValuesFitTwoThirdsOfL2) {
   const Shape shape = workload_of(causal(), 128).shape;
   const auto heads = [&](int64_t length, int64_t l2_bytes) {
-    return choose_cuda_schedule(shape, one_sequence(length), 132, l2_bytes).heads_per_group;
+    return choose_cuda_schedule(shape, sequence_of(length), 132, l2_bytes).heads_per_group;
   };
   // 8192 keys of K and V in 2 x 128 columns of 16 bits are 4 MiB; 4 query heads share them.
   EXPECT_EQ(heads(8192, int64_t{6} << 20), 4);

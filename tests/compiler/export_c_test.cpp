@@ -20,7 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
-using testing::Not;
 
 Workload workload_of(const char* name, Mask mask) {
   return {.name = name,
@@ -117,8 +116,8 @@ TEST_F(ExportCTest, ANameOfItsOwnKeepsTwoExportsApart) {
   for (const char* name : {"first", "second"}) write(c_files(export_of({workload_of("window", causal())}), name));
   EXPECT_EQ(run("cc -std=c11 -c first.c && cc -std=c11 -c second.c && ld -r -o both.o first.o second.o"), 0);
   for (const ExportedFile& file : c_files(export_of({workload_of("window", causal())}), "first")) {
-    EXPECT_THAT(file.bytes, Not(HasSubstr("harrier_kernels"))) << file.name;
-    EXPECT_THAT(file.bytes, Not(HasSubstr("HARRIER_KERNELS"))) << file.name;
+    EXPECT_THAT(file.bytes, testing::Not(HasSubstr("harrier_kernels"))) << file.name;
+    EXPECT_THAT(file.bytes, testing::Not(HasSubstr("HARRIER_KERNELS"))) << file.name;
   }
 }
 

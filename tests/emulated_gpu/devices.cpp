@@ -15,7 +15,6 @@ using namespace harrier::emulated;
 namespace {
 
 constexpr int kMaxDevices = 16;
-constexpr std::size_t kTotalBytes = std::size_t{8} << 30;
 
 bool initialised = false;
 std::array<CUctx_st, kMaxDevices> contexts;
@@ -142,6 +141,12 @@ bool exists(CUdevice device) { return device >= 0 && device < std::min(device_co
 namespace harrier::emulated {
 
 CUcontext current_context() { return stack.empty() ? nullptr : stack.back(); }
+
+int device_attribute(int attribute) {
+  int value = 0;
+  cuDeviceGetAttribute(&value, attribute, current_context()->device);
+  return value;
+}
 
 CUresult enter(const char* function, Needs needs) {
   if (const int injected = injected_failure(function); injected != 0) return injected;

@@ -27,7 +27,7 @@ namespace {
 namespace context = boost::context::detail;
 
 constexpr std::size_t kStackBytes = 256 * 1024;
-constexpr std::size_t kGuardBytes = 4096;
+constexpr std::size_t kStackGuardBytes = 4096;
 constexpr int kMaxThreads = 1024;
 constexpr std::size_t kTailBytes = 4096;  // behind a CTA's shared memory; nobody may write there
 constexpr std::size_t kArenaBytes = kSharedLimit + kTailBytes;
@@ -55,7 +55,7 @@ alignas(1024) unsigned char arena[kArenaBytes];
 
 unsigned char* stack_of(int thread) {
   if (machine.stacks == nullptr) {
-    const std::size_t bytes = kMaxThreads * (kStackBytes + kGuardBytes);
+    const std::size_t bytes = kMaxThreads * (kStackBytes + kStackGuardBytes);
     void* stacks = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stacks == MAP_FAILED) {
       std::perror("emulated GPU: no memory for the threads' stacks");
@@ -63,9 +63,9 @@ unsigned char* stack_of(int thread) {
     }
     machine.stacks = static_cast<unsigned char*>(stacks);
     for (int i = 0; i < kMaxThreads; ++i)
-      mprotect(machine.stacks + i * (kStackBytes + kGuardBytes), kGuardBytes, PROT_NONE);
+      mprotect(machine.stacks + i * (kStackBytes + kStackGuardBytes), kStackGuardBytes, PROT_NONE);
   }
-  return machine.stacks + thread * (kStackBytes + kGuardBytes) + kGuardBytes;
+  return machine.stacks + thread * (kStackBytes + kStackGuardBytes) + kStackGuardBytes;
 }
 
 /// "0-31, 64, 70-72"

@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::size_t kGuardBytes = 512;  // keeps the alignment that cuMemAlloc promises
 constexpr unsigned char kGuard = 0xa5;
-constexpr std::size_t kTotalBytes = std::size_t{8} << 30;
 
 std::mutex mutex;
 std::map<const unsigned char*, Allocation> allocations;

@@ -25,12 +25,6 @@ struct CUmod_st {
 
 namespace {
 
-int device_attribute(int attribute) {
-  int value = 0;
-  cuDeviceGetAttribute(&value, attribute, current_context()->device);
-  return value;
-}
-
 /// Kernels find the emulator's functions by name, whichever way this library was opened.
 void make_visible() {
   Dl_info self;

@@ -174,7 +174,7 @@ TEST(EmulatedWgmma, RefusesMisuse) {
 }
 
 TEST(EmulatedMma, MultipliesWhatLdmatrixBrings) {
-  constexpr char kKernel[] = R"(
+  constexpr char kMultiply[] = R"(
 #include "codegen/cuda/kernels/ptx.cuh"
 using namespace harrier;
 // d = a b^T + a c with a [16][16], b [16][16] by rows of k, c [16][16] by rows of n; then a, stored again.
@@ -202,7 +202,7 @@ extern "C" __global__ void __launch_bounds__(32) test(const unsigned short* in, 
 )";
   for (const bool bfloat16 : {false, true}) {
     const Context context;
-    const Module module(fmt::format("constexpr bool kBFloat16 = {};\n", bfloat16) + kKernel);
+    const Module module(fmt::format("constexpr bool kBFloat16 = {};\n", bfloat16) + kMultiply);
     const Matrix all(48, 16, bfloat16, 5);
     const Buffer<std::uint16_t> in(all.bits), again(256);
     const Buffer<float> d(256);

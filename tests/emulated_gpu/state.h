@@ -34,6 +34,9 @@ struct CUstream_st {
 
 namespace harrier::emulated {
 
+/// What the device has.
+inline constexpr std::size_t kTotalBytes = std::size_t{8} << 30;
+
 /// Which of the usual conditions a function needs.
 enum class Needs { kNothing, kInitialised, kContext };
 
@@ -42,6 +45,9 @@ CUresult enter(const char* function, Needs needs);
 
 /// The calling thread's context; there is one after enter(..., kContext).
 CUcontext current_context();
+
+/// Of the current context's device.
+int device_attribute(int attribute);
 
 /// Runs `work` now, or records it where the stream is being captured. Null streams are the default stream.
 CUresult run_or_record(CUstream stream, std::function<CUresult()> work);

@@ -67,12 +67,6 @@ CUresult refuse_launch(CUresult result, const std::string& message) {
   return result;
 }
 
-int device_attribute(int attribute) {
-  int value = 0;
-  cuDeviceGetAttribute(&value, attribute, current_context()->device);
-  return value;
-}
-
 }  // namespace
 
 namespace harrier::emulated {
