@@ -76,11 +76,8 @@ class Search {
   RunVerdict guarded(Hook&& hook) {
     try {
       return hook();
-    } catch (const DeviceError& error) {
-      const bool lost = error.failure() == DeviceFailure::kLaunch || error.failure() == DeviceFailure::kOther;
-      return {.status = lost ? RunStatus::kDeviceLost : RunStatus::kFailed, .us = 0, .reason = error.what()};
     } catch (const Error& error) {
-      return {.status = RunStatus::kFailed, .us = 0, .reason = error.what()};
+      return failure_of(error);
     }
   }
 
@@ -90,6 +87,8 @@ class Search {
     switch (verdict.status) {
       case RunStatus::kGood:
         return true;
+      case RunStatus::kNoDevice:
+        return no_device(candidate, verdict);
       case RunStatus::kWrong:
         trial.status = TrialStatus::kWrong;
         break;
@@ -103,12 +102,26 @@ class Search {
         trial.status = TrialStatus::kFailed;
         break;
     }
-    trial.reason = verdict.reason;
+    trial.reason = verdict.reason.empty() ? name_of(trial.status) : verdict.reason;
     if (hooks_.release) hooks_.release(candidate);
-    if (candidate == options_.default_candidate && !has_default_) {
-      throw ToolchainError(fmt::format("the default plan ({}) does not run: {}", candidates_[candidate].text,
-                                       verdict.reason.empty() ? name_of(trial.status) : verdict.reason));
+    if (candidate == options_.default_candidate) {
+      if (!has_default_) {
+        throw ToolchainError(
+            fmt::format("the default plan ({}) does not run: {}", candidates_[candidate].text, trial.reason));
+      }
+      // It ran before, and all others are compared with it.
+      result_.device_lost = true;
+    } else if (hooks_.failed) {
+      hooks_.failed(candidate, trial.reason);
     }
+    return false;
+  }
+
+  /// Ends the search. The candidate may be as good as any.
+  bool no_device(size_t candidate, const RunVerdict& verdict) {
+    result_.device_lost = true;
+    if (hooks_.survived) hooks_.survived(candidate);
+    if (!has_default_) throw ToolchainError(verdict.reason);
     return false;
   }
 
@@ -346,6 +359,13 @@ class Search {
 };
 
 }  // namespace
+
+RunVerdict failure_of(const Error& error) {
+  const auto* of_device = dynamic_cast<const DeviceError*>(&error);
+  const bool lost = of_device != nullptr &&
+                    (of_device->failure() == DeviceFailure::kLaunch || of_device->failure() == DeviceFailure::kOther);
+  return {.status = lost ? RunStatus::kDeviceLost : RunStatus::kFailed, .us = 0, .reason = error.what()};
+}
 
 const char* name_of(TrialStatus status) {
   switch (status) {

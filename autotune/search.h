@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "autotune/paired_ratios.h"
+#include "ir/error.h"
 
 namespace harrier::autotune {
 
@@ -42,7 +43,8 @@ enum class RunStatus {
   kWrong,   // its output differs
   kFailed,  // a launch was refused
   kTimedOut,
-  kDeviceLost,  // nothing more can be measured in this process
+  kDeviceLost,  // it failed, and nothing more can be measured
+  kNoDevice,    // nothing more can be measured, and it is not this candidate's fault
 };
 
 struct RunVerdict {
@@ -50,6 +52,9 @@ struct RunVerdict {
   double us = 0;
   std::string reason = {};
 };
+
+/// What an error says of the candidate that was running: after some the device takes no more work from the process.
+RunVerdict failure_of(const Error& error);
 
 struct SearchProgress {
   int64_t done = 0;  // steps
@@ -67,10 +72,12 @@ struct SearchHooks {
   std::function<RunVerdict(size_t candidate, size_t draw)> measure;
   std::function<double()> now;  // seconds
   std::function<void(const SearchProgress&)> progress = {};
-  /// Told before anything of a candidate runs for the first time, and when it has run well: what is left begun when
-  /// the process dies is what killed it.
+  /// Told before anything of a candidate runs for the first time, and when it has run well, or not at all: what is
+  /// left begun when the process dies is what killed it. And of every failure, also of a candidate that ran well
+  /// before.
   std::function<void(size_t candidate)> begin = {};
   std::function<void(size_t candidate)> survived = {};
+  std::function<void(size_t candidate, const std::string& reason)> failed = {};
   /// The candidate will not be run again.
   std::function<void(size_t candidate)> release = {};
 };

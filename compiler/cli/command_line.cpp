@@ -209,8 +209,8 @@ struct ParsedOptions {
 
 /// A misspelled command, before CLI11 calls it an unexpected argument.
 void check_command_name(const std::vector<std::string>& arguments) {
-  const std::vector<std::string_view> known{"check",  "show", "emit",    "run",    "cache",
-                                            "export", "tune", "explain", "report", "doctor"};
+  const std::vector<std::string_view> known{"check", "show",        "emit",    "run",    "cache", "export",
+                                            "tune",  "tune-worker", "explain", "report", "doctor"};
   if (arguments.empty()) throw InvalidInput("no command given: harrier --help lists them");
   const std::string& name = arguments.front();
   if (name.starts_with('-') || std::find(known.begin(), known.end(), name) != known.end()) return;
@@ -252,10 +252,9 @@ int dispatch(const std::vector<std::string>& arguments, Streams& streams) {
   if (cache->parsed()) return cache_command(options.cache, streams);
   if (doctor->parsed()) return doctor_command(options.doctor, streams);
   if (exports->parsed()) return export_command(options.exports, streams);
-  if (tuning.tune->parsed()) {
-    options.tuning.tune.bindings = split_bindings(options.tuning.tune_bindings);
-    return tune_command(options.tuning.tune, streams);
-  }
+  options.tuning.tune.bindings = split_bindings(options.tuning.tune_bindings);
+  if (tuning.tune->parsed()) return tune_command(options.tuning.tune, streams);
+  if (tuning.tune_worker->parsed()) return tune_worker_command(options.tuning.tune, streams);
   if (tuning.explain->parsed()) return explain_command(options.tuning.explain, streams);
   if (tuning.report->parsed()) return report_command(options.tuning.report, streams);
   if (emit->parsed()) return emit_command(options.emit, streams);

@@ -20,6 +20,7 @@ struct Streams {
   std::ostream& error;
   bool has_color = false;
   int columns = 80;
+  std::string program = {};  // this one, to be run again for work that may die; empty: it is done in this process
 };
 
 /// Exit codes: what scripts may rely on.

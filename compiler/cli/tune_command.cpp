@@ -9,12 +9,13 @@
 #include <ostream>
 #include <random>
 
-#include "cli/draw_batches.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
 #include "cli/progress_line.h"
-#include "cli/stall_watch.h"
+#include "cli/tune_inputs.h"
 #include "cli/tuning_commands.h"
+#include "compiler/cuda/runners/isolated_runner.h"
+#include "compiler/cuda/runners/local_runner.h"
 #include "compiler/cuda/tuning_store.h"
 #include "ir/error.h"
 
@@ -23,11 +24,6 @@ namespace {
 
 constexpr double kQuickSeconds = 10;
 constexpr double kFullSeconds = 60;
-constexpr int64_t kQuickDraws = 3;
-constexpr int64_t kFullDraws = 5;
-
-/// First runs of a candidate take milliseconds.
-constexpr std::chrono::milliseconds kLongestTrial(60000);
 
 int64_t seconds_since_1970() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -54,6 +50,7 @@ nlohmann::ordered_json describe(const TunedFile& tuned, const std::string& archi
     if (trial.status == autotune::TrialStatus::kNotTried) continue;
     nlohmann::ordered_json row = {{"choice", autotune::to_text(candidate.choice)},
                                   {"status", autotune::name_of(trial.status)},
+                                  {"shared_bytes", shared_bytes(candidate.choice.plan, tuning.workload.shape)},
                                   {"predicted_us", candidate.predicted_us}};
     if (!trial.reason.empty()) row["reason"] = trial.reason;
     if (!trial.us.front().empty()) row["ratio"] = trial.ratio.median;
@@ -75,6 +72,7 @@ nlohmann::ordered_json describe(const TunedFile& tuned, const std::string& archi
           {"seconds", tuning.seconds},
           {"out_of_time", tuning.out_of_time},
           {"stopped", tuning.stopped},
+          {"device_lost", tuning.device_lost},
           {"saved", tuned.saved},
           {"candidates", tried}};
 }
@@ -106,8 +104,16 @@ void print_notes(const TunedFile& tuned, std::ostream& error) {
   if (tuning.out_of_time) {
     fmt::print(error, "note: {}: time was over before all was tried: a larger --budget tries more\n", tuned.file);
   }
+  for (const TunedCandidate& candidate : tuning.candidates) {
+    const autotune::TrialStatus status = candidate.trial.status;
+    const bool failed = status == autotune::TrialStatus::kWrong || status == autotune::TrialStatus::kFailed ||
+                        status == autotune::TrialStatus::kTimedOut;
+    if (!failed) continue;
+    fmt::print(error, "note: {}: left out from now on: {}: {}\n", tuned.file, print(candidate.choice.plan),
+               candidate.trial.reason);
+  }
   if (tuning.device_lost) {
-    fmt::print(error, "note: {}: the GPU failed under a candidate, which is left out from now on: tune again\n",
+    fmt::print(error, "note: {}: the GPU could not be used to the end, the best until then is kept: tune again\n",
                tuned.file);
   }
   if (!tuned.saved) {
@@ -121,7 +127,9 @@ class TuneCommand {
   TuneCommand(const TuneCommandOptions& options, Streams& streams)
       : options_(options),
         streams_(streams),
-        gpu_(open_gpu()),
+        driver_(cuda::load_driver()),
+        facts_(cuda::find_devices(*driver_).front()),
+        architecture_(target_on(facts_).architecture),
         store_(open_store(
             {.warn = [&streams](const std::string& line) { fmt::print(streams.error, "warning: {}\n", line); }})),
         session_(session_name()) {}
@@ -130,8 +138,8 @@ class TuneCommand {
     for (size_t i = 0; i < options_.files.size() && !interrupt_.token().stop_requested(); ++i) tune_file(i);
     if (options_.json) {
       nlohmann::ordered_json all = nlohmann::ordered_json::array();
-      for (const TunedFile& tuned : tuned_) all.push_back(describe(tuned, target_of(gpu_).architecture));
-      print_json({{"device", gpu_.device->facts().name}, {"session", session_}, {"workloads", all}}, streams_.out);
+      for (const TunedFile& tuned : tuned_) all.push_back(describe(tuned, architecture_));
+      print_json({{"device", facts_.name}, {"session", session_}, {"workloads", all}}, streams_.out);
       return kSuccess;
     }
     print_table(tuned_, streams_.out);
@@ -142,75 +150,70 @@ class TuneCommand {
  private:
   void tune_file(size_t index) {
     const std::string& file = options_.files[index];
-    Workload workload = read_workload(file);
-    if (!options_.lengths.empty()) {
-      workload.lengths = TraceLength{.path = options_.lengths};
-      load_trace(workload.lengths, "");
-    }
-    const bool full = options_.effort == "full";
-    const DrawnBatches batches =
-        draw_batches(workload, options_.bindings, full ? kFullDraws : kQuickDraws, options_.seed);
-    for (const std::string& note : batches.notes) fmt::print(streams_.error, "note: {}: {}\n", file, note);
-    const TuningContext context = tuning_context(gpu_.device->facts(), workload);
+    const TuneInputs inputs = tune_inputs(file, options_);
+    const Workload& workload = inputs.workload;
+    for (const std::string& note : inputs.batches.notes) fmt::print(streams_.error, "note: {}: {}\n", file, note);
+    const TuningContext context = tuning_context(facts_, workload);
     ProgressLine line(streams_.error, streams_.has_color && !options_.json, streams_.columns);
     TuneOptions tune;
-    tune.budget_seconds = budget(full);
-    tune.full = full;
+    tune.budget_seconds = budget();
+    tune.full = options_.effort == "full";
     tune.seed = options_.seed;
     tune.incumbent = decided_choice(*store_, context);
     tune.compile.store = store_;
     tune.stop = interrupt_.token();
     tune.progress = [&](const TuneProgress& progress) {
-      watch_.end();
       line.show(static_cast<double>(progress.done) / static_cast<double>(progress.total),
                 fmt::format("{}, {:.0f} s left, best {:+.1f} %", workload.name, progress.seconds_left,
                             100 * (progress.ratio - 1)));
     };
-    tune.begin = [&](const autotune::Choice& choice) {
-      begin_trial(*store_, context, choice, seconds_since_1970());
-      watch_.begin(print(choice.plan));
-    };
-    tune.survived = [&](const autotune::Choice& choice) {
-      watch_.end();
-      end_trial(*store_, context, choice);
+    tune.begin = [&](const autotune::Choice& choice) { begin_trial(*store_, context, choice, seconds_since_1970()); };
+    tune.survived = [&](const autotune::Choice& choice) { end_trial(*store_, context, choice); };
+    tune.failed = [&](const autotune::Choice& choice, const std::string& reason) {
+      fail_trial(*store_, context, choice, reason, seconds_since_1970());
     };
     if (!options_.again) {
       tune.is_quarantined = [&](const autotune::Choice& choice) {
         return is_quarantined(*store_, context, choice, seconds_since_1970());
       };
     }
-    TunedFile tuned{.file = file, .tuning = tune_cuda(workload, batches.draws, gpu_, tune), .saved = false};
-    watch_.end();
+    const CandidateRunner runner = runner_for(file, inputs, tune);
+    TunedFile tuned{
+        .file = file, .tuning = tune_cuda(runner, workload, inputs.batches.draws, facts_, tune), .saved = false};
     line.clear();
     tuned.saved = save_tuning(*store_, context, tuned.tuning,
                               {.session = session_,
                                .effort = options_.effort,
-                               .driver = fmt::format("{}", gpu_.device->driver().version),
+                               .driver = fmt::format("{}", driver_->version),
                                .at = seconds_since_1970()});
     tuned_.push_back(std::move(tuned));
   }
 
-  CudaCompileOptions compile_options() const { return {}; }
+  /// A process of its own, where there is a program for it.
+  CandidateRunner runner_for(const std::string& file, const TuneInputs& inputs, const TuneOptions& tune) const {
+    if (streams_.program.empty()) {
+      return local_runner(inputs.workload, inputs.batches.draws, open_gpu(),
+                          {.compile = tune.compile, .seed = tune.seed});
+    }
+    return isolated_runner(worker_command(streams_.program, file, options_), inputs.workload,
+                           {.target = target_on(facts_), .silicon_key = cuda::silicon_key(facts_), .nvrtc = nvrtc_},
+                           tune.compile);
+  }
 
-  double budget(bool full) const {
+  double budget() const {
     if (!options_.budget.empty()) return seconds_of(options_.budget);
-    return full ? kFullSeconds : kQuickSeconds;
+    return options_.effort == "full" ? kFullSeconds : kQuickSeconds;
   }
 
   const TuneCommandOptions& options_;
   Streams& streams_;
-  Gpu gpu_;
+  std::shared_ptr<const cuda::Driver> driver_;
+  cuda::DeviceFacts facts_;
+  std::string architecture_;
+  cuda::LazyNvrtc nvrtc_;
   StoreHandle store_;
   std::string session_;
   InterruptWatch interrupt_;
-  // Work that hangs on a GPU ends with the process alone. The candidate is in quarantine already.
-  StallWatch watch_{kLongestTrial, [](const std::string& plan) {
-                      fmt::print(stderr,
-                                 "harrier: the GPU does not come back from the plan {}, which is left out from now on: "
-                                 "tune again\n",
-                                 plan);
-                      std::_Exit(kToolchainFailed);
-                    }};
   std::vector<TunedFile> tuned_;
 };
 

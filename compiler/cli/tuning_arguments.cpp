@@ -6,7 +6,8 @@ namespace {
 constexpr const char* kTuneHelp =
     R"(Runs plans and schedules on the GPU, in turns with the default one, and keeps what is faster beyond noise; `run` and
 programs take it from then on, also for similar lengths. Lengths are drawn from the workload's `lengths`, or --lengths.
-Ctrl-C keeps the best so far. A plan that takes the process along is left out next time (--again tries it).
+Plans run in a process of their own: one that crashes, faults or hangs costs that process, which is started again, and
+is left out from then on (--again tries it). Ctrl-C keeps the best so far.
 
 Times are of one batch, in microseconds, with a cold L2.
 
@@ -29,22 +30,36 @@ result lies under the roofline. It needs nothing beside it.
 Example:
   harrier report -o report.html)";
 
+/// What decides the batches that are run.
+void add_tuned_batches(CLI::App& command, TuningArguments& arguments) {
+  TuneCommandOptions& options = arguments.tune;
+  command.add_option("files", options.files, "Workloads")->type_name("FILE.attn")->required();
+  command.add_option("--lengths", options.lengths, "Lengths to tune for, instead of the files' own")
+      ->type_name("FILE.csv");
+  command.add_option("--effort", options.effort, "quick or full (default quick)")->type_name("NAME");
+  command.add_option("--bind", arguments.tune_bindings, "Array for @NAME of the pattern; may be given several times")
+      ->type_name("NAME=FILE")
+      ->allow_extra_args(false);
+  command.add_option("--seed", options.seed, "Of lengths, arrays and turns (default 1)")->type_name("S");
+}
+
 const CLI::App* add_tune(CLI::App& app, TuningArguments& arguments) {
   TuneCommandOptions& options = arguments.tune;
   CLI::App* command = app.add_subcommand("tune", "Find the fastest plan on this GPU, and remember it");
-  command->add_option("files", options.files, "Workloads")->type_name("FILE.attn")->required();
-  command->add_option("--lengths", options.lengths, "Lengths to tune for, instead of the files' own")
-      ->type_name("FILE.csv");
+  add_tuned_batches(*command, arguments);
   command->add_option("--budget", options.budget, "Time for each workload (default 10s, with --effort full 60s)")
       ->type_name("TIME");
-  command->add_option("--effort", options.effort, "quick or full (default quick)")->type_name("NAME");
-  command->add_option("--bind", arguments.tune_bindings, "Array for @NAME of the pattern; may be given several times")
-      ->type_name("NAME=FILE")
-      ->allow_extra_args(false);
-  command->add_option("--seed", options.seed, "Of lengths, arrays and turns (default 1)")->type_name("S");
   command->add_flag("--again", options.again, "Try what failed before, too");
   command->add_flag("--json", options.json, "Print one JSON object on stdout, and nothing else there");
   command->footer(kTuneHelp);
+  return command;
+}
+
+/// `tune` starts it; nobody else does, so no list of commands has it.
+const CLI::App* add_tune_worker(CLI::App& app, TuningArguments& arguments) {
+  CLI::App* command = app.add_subcommand("tune-worker", "Measure for a tune command");
+  add_tuned_batches(*command, arguments);
+  command->group("");
   return command;
 }
 
@@ -67,6 +82,7 @@ const CLI::App* add_report(CLI::App& app, ReportOptions& options) {
 
 TuningCommands add_tuning_commands(CLI::App& app, TuningArguments& arguments) {
   return {.tune = add_tune(app, arguments),
+          .tune_worker = add_tune_worker(app, arguments),
           .explain = add_explain(app, arguments.explain),
           .report = add_report(app, arguments.report)};
 }

@@ -19,6 +19,7 @@ struct TuningArguments {
 
 struct TuningCommands {
   const CLI::App* tune;
+  const CLI::App* tune_worker;
   const CLI::App* explain;
   const CLI::App* report;
 };

@@ -30,6 +30,8 @@ struct ReportOptions {
 };
 
 int tune_command(const TuneCommandOptions& options, Streams& streams);
+/// Measures for a tune command of another process, which is at the other end of standard input and output.
+int tune_worker_command(const TuneCommandOptions& options, Streams& streams);
 int explain_command(const ExplainOptions& options, Streams& streams);
 int report_command(const ReportOptions& options, Streams& streams);
 

@@ -45,6 +45,11 @@ using BinarySource = std::function<CudaBinaries(const CudaCompilation&)>;
 CudaKernel compile_cuda_from(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options,
                              const BinarySource& find);
 
+/// The machine code that compile_cuda will find in the store for these options, which have no tunings, compiled where
+/// it is not there yet. Needs no GPU. Throws as compile_cuda does.
+cuda::CudaBinary compile_ahead(const Workload& workload, const CudaTarget& target, const cuda::LazyNvrtc& nvrtc,
+                               const CudaCompileOptions& options, const std::string& silicon_key);
+
 struct CudaCode {
   Gpu gpu;
   Workload workload;  // as it was given

@@ -116,6 +116,24 @@ std::optional<autotune::Choice> tuned_choice(const Workload& workload, const Gpu
   return answer_from_store(*options.store, gpu.device->facts(), workload).choice;
 }
 
+/// Code from `source`; where the pattern needs more registers than a plan leaves that nobody asked for, of a roomier
+/// plan.
+template <typename Source, typename BinaryOf>
+auto with_room(CudaCompilation& compilation, const Workload& workload, bool may_change, std::vector<std::string>& notes,
+               const Source& source, const BinaryOf& binary_of) {
+  auto code = source(compilation);
+  for (std::string complaint = complaint_of(binary_of(code)); !complaint.empty() && may_change;) {
+    const std::optional<CudaPlan> roomier = roomier_plan(compilation.plan);
+    notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint, print(compilation.plan),
+                                roomier ? ": a roomier one was taken" : ""));
+    if (!roomier) break;
+    compilation = prepare_cuda(workload, compilation.target, roomier, {}, compilation.sorted_segments);
+    code = source(compilation);
+    complaint = complaint_of(binary_of(code));
+  }
+  return code;
+}
+
 std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu& gpu,
                                              const CudaCompileOptions& options, const CodeSource& source,
                                              bool sorted_segments) {
@@ -135,17 +153,8 @@ std::shared_ptr<const CudaCode> compile_code(const Workload& workload, const Gpu
   }
   code->compilation = prepare_cuda(workload, target, plan, observer, sorted_segments);
   const auto start = std::chrono::steady_clock::now();
-  code->loaded = source(code->compilation);
-  // The pattern may need more registers than the default plan leaves: then a roomier one.
-  for (std::string complaint = complaint_of(code->loaded->binary); !complaint.empty() && !options.plan;) {
-    const std::optional<CudaPlan> roomier = roomier_plan(code->compilation.plan);
-    code->notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint, print(code->compilation.plan),
-                                      roomier ? ": a roomier one was taken" : ""));
-    if (!roomier) break;
-    code->compilation = prepare_cuda(workload, target, roomier, {}, sorted_segments);
-    code->loaded = source(code->compilation);
-    complaint = complaint_of(code->loaded->binary);
-  }
+  code->loaded = with_room(code->compilation, workload, !options.plan, code->notes, source,
+                           [](const auto& loaded) -> const cuda::CudaBinary& { return loaded->binary; });
   code->compile_times.push_back({"nvrtc and load", microseconds_since(start)});
   return code;
 }
@@ -176,6 +185,18 @@ CudaKernel compile_cuda(const Workload& workload, const Gpu& gpu, const CudaComp
     return load_code(gpu, wanted, kept);
   };
   return CudaKernel(compile_code(workload, gpu, options, source, true));
+}
+
+cuda::CudaBinary compile_ahead(const Workload& workload, const CudaTarget& target, const cuda::LazyNvrtc& nvrtc,
+                               const CudaCompileOptions& options, const std::string& silicon_key) {
+  CudaCompilation compilation = prepare_cuda(workload, target, options.plan);
+  std::vector<std::string> notes;
+  const auto source = [&](const CudaCompilation& wanted) {
+    return find_or_compile(nvrtc, wanted, options, silicon_key);
+  };
+  return with_room(compilation, workload, !options.plan, notes, source,
+                   [](const FoundBinaries& found) -> const cuda::CudaBinary& { return found.binaries.kernel; })
+      .binaries.kernel;
 }
 
 CudaKernel compile_cuda_from(const Workload& workload, const Gpu& gpu, const CudaCompileOptions& options,

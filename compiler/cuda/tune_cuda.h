@@ -3,6 +3,12 @@
 // Launches are timed by events behind a flushed L2, candidates in turns; what a candidate computes is compared with the
 // default's output before its time counts, and the default's with double precision where the pattern is one that this
 // can be computed for here.
+//
+// In this process a candidate that hangs on the GPU hangs the caller, for nothing takes its work back, and one that
+// faults ends the search (Tuning::device_lost) and takes the device's primary context along, with all that the process
+// keeps there. Tell `begin`, `survived` and `failed` to a store (tuning_store) and the next search leaves it out. Where
+// that is not good enough, tune through an isolated_runner, as `harrier tune` does: a process of its own loses such a
+// candidate and nothing else.
 #pragma once
 
 #include <functional>
@@ -15,6 +21,7 @@
 #include "autotune/cost_model.h"
 #include "autotune/search.h"
 #include "compiler/cuda/plan_costs.h"
+#include "compiler/cuda/runners/candidate_runner.h"
 #include "compiler/harrier_cuda.h"
 
 namespace harrier {
@@ -63,17 +70,26 @@ struct TuneOptions {
   CudaCompileOptions compile = {};                                   // where code comes from; its plan is not looked at
   std::function<void(const TuneProgress&)> progress = {};
   std::function<void(const autotune::Choice&)> begin = {};     // before a candidate first runs
-  std::function<void(const autotune::Choice&)> survived = {};  // and when it did
+  std::function<void(const autotune::Choice&)> survived = {};  // when it did, or was not run after all
+  std::function<void(const autotune::Choice&, const std::string& reason)> failed = {};  // then, or in a later round
   std::stop_token stop = {};
-  /// Instead of the clock and of events, for tests: seconds since some time, and the microseconds of a launch, which
-  /// has run.
+  /// Instead of the clock and, in this process, of events, for tests: seconds since some time, and the microseconds of
+  /// a launch, which has run.
   std::function<double()> now = {};
   std::function<double(const autotune::Choice&, size_t draw)> timed_us = {};
 };
 
-/// `draws`: batches as they may come, at least one, all packed; a candidate's time is the sum over them. Throws
-/// InvalidInput for a workload or arrays that do not fit, ToolchainError when the default does not run, DeviceError.
+/// In this process. `draws`: batches as they may come, at least one, all packed; a candidate's time is the sum over
+/// them. Throws InvalidInput for a workload or arrays that do not fit, ToolchainError when the default does not run,
+/// DeviceError.
 Tuning tune_cuda(const Workload& workload, const std::vector<LengthDraw>& draws, const Gpu& gpu,
                  const TuneOptions& options = {});
+
+/// Wherever the runner tries candidates. Opens no GPU.
+Tuning tune_cuda(const CandidateRunner& runner, const Workload& workload, const std::vector<LengthDraw>& draws,
+                 const cuda::DeviceFacts& facts, const TuneOptions& options = {});
+
+/// What kernels are tuned for on a GPU that is not opened.
+CudaTarget target_on(const cuda::DeviceFacts& facts, const CudaCompileOptions& compile = {});
 
 }  // namespace harrier

@@ -180,6 +180,16 @@ void end_trial(Store& store, const TuningContext& context, const autotune::Choic
   release_quarantine(store, subject_of(context, choice), context.device.silicon_key);
 }
 
+void fail_trial(Store& store, const TuningContext& context, const autotune::Choice& choice, const std::string& reason,
+                int64_t now) {
+  end_trial(store, context, choice);
+  quarantine(store, {.subject = subject_of(context, choice),
+                     .silicon_key = context.device.silicon_key,
+                     .reason = reason,
+                     .hits = 1,
+                     .expires_at = now + kQuarantineSeconds});
+}
+
 bool is_quarantined(Store& store, const TuningContext& context, const autotune::Choice& choice, int64_t now) {
   return find_quarantine(store, subject_of(context, choice), context.device.silicon_key, now).has_value();
 }

@@ -38,6 +38,9 @@ std::optional<autotune::Choice> decided_choice(Store& store, const TuningContext
 /// Candidates that are being tried are in quarantine until they have run: one that takes the process along stays there.
 void begin_trial(Store& store, const TuningContext& context, const autotune::Choice& choice, int64_t now);
 void end_trial(Store& store, const TuningContext& context, const autotune::Choice& choice);
+/// Puts a candidate that failed into quarantine, with the reason.
+void fail_trial(Store& store, const TuningContext& context, const autotune::Choice& choice, const std::string& reason,
+                int64_t now);
 bool is_quarantined(Store& store, const TuningContext& context, const autotune::Choice& choice, int64_t now);
 
 }  // namespace harrier

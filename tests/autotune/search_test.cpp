@@ -173,6 +173,51 @@ TEST(Search, LostDeviceEndsItWithWhatIsKnown) {
   EXPECT_EQ(device.measured[3], 0);
 }
 
+TEST(Search, FailuresOfLaterRoundsAreToldAndTakeTheCandidateOut) {
+  auto candidates = with_times({100, 60, 70, 80});
+  candidates[1].measured = RunStatus::kTimedOut;
+  candidates[1].first_failure = 6;
+  SyntheticDevice device(candidates, 0.005, 4);
+  SearchHooks hooks = device.hooks();
+  std::vector<size_t> failed;
+  hooks.failed = [&](size_t candidate, const std::string& reason) {
+    EXPECT_EQ(reason, "made to fail");
+    failed.push_back(candidate);
+  };
+  const SearchResult result = search(device.candidates(), {}, hooks);
+  EXPECT_THAT(failed, ElementsAre(1));
+  EXPECT_EQ(result.winner, 2);
+  EXPECT_EQ(result.trials[1].status, TrialStatus::kTimedOut);
+  EXPECT_FALSE(result.device_lost);
+}
+
+TEST(Search, WithoutItsDefaultItEnds) {
+  auto candidates = with_times({100, 60, 70, 80});
+  candidates[0].measured = RunStatus::kTimedOut;
+  candidates[0].first_failure = 12;
+  SyntheticDevice device(candidates, 0.005, 4);
+  SearchHooks hooks = device.hooks();
+  hooks.failed = [](size_t candidate, const std::string&) { ADD_FAILURE() << candidate << " is left out from now on"; };
+  const SearchResult result = search(device.candidates(), {}, hooks);
+  EXPECT_TRUE(result.device_lost);
+  EXPECT_EQ(device.measured[0], 12);
+}
+
+TEST(Search, ADeviceThatIsGoneIsNoCandidatesFault) {
+  auto candidates = with_times({100, 60, 70, 80});
+  candidates[2].check = RunStatus::kNoDevice;
+  SyntheticDevice device(candidates, 0.005, 4);
+  SearchHooks hooks = device.hooks();
+  std::set<size_t> begun;
+  hooks.begin = [&](size_t candidate) { begun.insert(candidate); };
+  hooks.survived = [&](size_t candidate) { begun.erase(candidate); };
+  hooks.failed = [](size_t candidate, const std::string&) { ADD_FAILURE() << candidate; };
+  const SearchResult result = search(device.candidates(), {}, hooks);
+  EXPECT_TRUE(result.device_lost);
+  EXPECT_TRUE(begun.empty());
+  EXPECT_EQ(result.trials[2].status, TrialStatus::kNotTried);
+}
+
 TEST(Search, QuarantinedCandidatesAreNotTouched) {
   SyntheticDevice device(with_times({100, 10, 90}), 0.005, 4);
   SearchOptions options;

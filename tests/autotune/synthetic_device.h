@@ -19,7 +19,8 @@ struct SyntheticCandidate {
   double predicted_us = 0;
   CompileVerdict compiled = {};
   RunStatus check = RunStatus::kGood;
-  RunStatus measured = RunStatus::kGood;  // of every measurement
+  RunStatus measured = RunStatus::kGood;  // of every measurement, from this one on:
+  int first_failure = 1;
   int64_t shared_bytes = 1000;
 };
 
@@ -57,9 +58,9 @@ class SyntheticDevice {
             .measure =
                 [this](size_t candidate, size_t draw) {
                   seconds_ += launch_seconds;
-                  ++measured[candidate];
+                  const bool fails = ++measured[candidate] >= candidates_[candidate].first_failure;
                   if (!checked.contains(candidate)) measured_unchecked = true;
-                  return RunVerdict{.status = candidates_[candidate].measured,
+                  return RunVerdict{.status = fails ? candidates_[candidate].measured : RunStatus::kGood,
                                     .us = candidates_[candidate].us[draw] * noise_now(),
                                     .reason = "made to fail"};
                 },

@@ -23,10 +23,11 @@ struct CommandResult {
   std::string error;
 };
 
-inline CommandResult run_harrier(const std::vector<std::string>& arguments) {
+/// `program`: what the command starts where it wants another process; empty: it does without.
+inline CommandResult run_harrier(const std::vector<std::string>& arguments, const std::string& program = {}) {
   std::ostringstream out;
   std::ostringstream error;
-  Streams streams{.out = out, .error = error, .has_color = false, .columns = 80};
+  Streams streams{.out = out, .error = error, .has_color = false, .columns = 80, .program = program};
   const int code = run_command_line(arguments, streams);
   return {.code = code, .out = out.str(), .error = error.str()};
 }

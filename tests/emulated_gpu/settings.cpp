@@ -1,9 +1,12 @@
 #include "settings.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <string>
+#include <thread>
 
 namespace harrier::emulated {
 namespace {
@@ -18,6 +21,14 @@ struct Failure {
   long first_call;
 };
 
+constexpr int kCrash = -1;
+constexpr int kHang = -2;
+
+int result_of(const std::string& text) {
+  if (text.starts_with("crash")) return kCrash;
+  return text.starts_with("hang") ? kHang : std::atoi(text.c_str());
+}
+
 /// "cuMemAlloc_v2=2@3,cuInit=100"
 std::map<std::string, Failure> parse(const std::string& text) {
   std::map<std::string, Failure> failures;
@@ -28,13 +39,39 @@ std::map<std::string, Failure> parse(const std::string& text) {
     const std::size_t equals = entry.find('=');
     if (equals != std::string::npos) {
       const std::size_t at = entry.find('@', equals);
-      failures[entry.substr(0, equals)] = {std::atoi(entry.c_str() + equals + 1),
+      failures[entry.substr(0, equals)] = {result_of(entry.substr(equals + 1)),
                                            at == std::string::npos ? 1 : std::atol(entry.c_str() + at + 1)};
     }
     begin = end + 1;
   }
   return failures;
 }
+
+/// A variable of failures, and how often each was met since it was last changed.
+class FailureList {
+ public:
+  explicit FailureList(const char* variable) : variable_(variable) {}
+
+  int result_of(const std::string& name) {
+    const char* text = std::getenv(variable_);
+    const std::lock_guard lock(mutex_);
+    if (known_ != (text == nullptr ? "" : text)) {
+      known_ = text == nullptr ? "" : text;
+      failures_ = parse(known_);
+      calls_.clear();
+    }
+    const auto failure = failures_.find(name);
+    if (failure == failures_.end()) return 0;
+    return ++calls_[name] >= failure->second.first_call ? failure->second.result : 0;
+  }
+
+ private:
+  const char* variable_;
+  std::mutex mutex_;
+  std::string known_;
+  std::map<std::string, Failure> failures_;
+  std::map<std::string, long> calls_;
+};
 
 }  // namespace
 
@@ -51,20 +88,16 @@ int device_count() { return number("HARRIER_EMULATED_DEVICES", 1); }
 int multiprocessors() { return number("HARRIER_EMULATED_SMS", 4); }
 
 int injected_failure(const char* function) {
-  static std::mutex mutex;
-  static std::string known;
-  static std::map<std::string, Failure> failures;
-  static std::map<std::string, long> calls;
-  const char* text = std::getenv("HARRIER_EMULATED_FAIL");
-  const std::lock_guard lock(mutex);
-  if (known != (text == nullptr ? "" : text)) {
-    known = text == nullptr ? "" : text;
-    failures = parse(known);
-    calls.clear();
-  }
-  const auto failure = failures.find(function);
-  if (failure == failures.end()) return 0;
-  return ++calls[function] >= failure->second.first_call ? failure->second.result : 0;
+  static FailureList list("HARRIER_EMULATED_FAIL");
+  return list.result_of(function);
+}
+
+int injected_fault(unsigned shared_bytes) {
+  static FailureList list("HARRIER_EMULATED_FAULT");
+  const int result = list.result_of(std::to_string(shared_bytes));
+  if (result == kCrash) std::abort();
+  while (result == kHang) std::this_thread::sleep_for(std::chrono::seconds(1));
+  return result;
 }
 
 }  // namespace harrier::emulated

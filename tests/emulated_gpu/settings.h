@@ -16,4 +16,8 @@ int multiprocessors();
 /// The result that HARRIER_EMULATED_FAIL asks `function` to return this time; 0 = none. Counts calls.
 int injected_failure(const char* function);
 
+/// The result that HARRIER_EMULATED_FAULT asks a launch with so much dynamic shared memory to leave; 0 = none. It may
+/// ask it not to come back at all.
+int injected_fault(unsigned shared_bytes);
+
 }  // namespace harrier::emulated

@@ -9,6 +9,7 @@
 
 #include "fibers.h"
 #include "modules.h"
+#include "settings.h"
 #include "state.h"
 
 using namespace harrier::emulated;
@@ -117,6 +118,7 @@ HARRIER_EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, uns
                          fmt::format("{} with {} bytes of shared memory, its limit was set to {}", name, shared_bytes,
                                      function->dynamic_shared_limit));
   }
+  if (const int fault = injected_fault(shared_bytes); fault != 0) return current_context()->sticky = fault;
   if (shared_bytes + 1024u > static_cast<unsigned>(device_attribute(81))) {
     return refuse_launch(
         CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
