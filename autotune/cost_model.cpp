@@ -136,7 +136,7 @@ TileClocks tile_clocks(const CudaPlan& plan, const Shape& shape, const DeviceMod
 
 RowCost row_cost(const CudaPlan& plan, const Shape& shape, int64_t sharing, const DeviceModel& device) {
   const Calibration& fitted = device.calibration;
-  const double us_per_clock = fitted.time_factor / (device.clock_ghz * 1e3);
+  const double us_per_clock = 1 / (device.clock_ghz * 1e3);
   RowCost cost;
   // CTAs that share a multiprocessor share its units, but not the waiting at the start and the end of a row.
   cost.tile_us = tile_clocks(plan, shape, device).together * static_cast<double>(sharing) * us_per_clock;

@@ -10,8 +10,8 @@ namespace harrier::autotune {
 
 /// How far kernels stay from the peaks. Fitted by hand and random search to the eleven default times of an H100 in
 /// bench/results/h100.json, which the model then gives within 8 % (root mean square of the logarithms; no other
-/// measurement was held back to check it). Plans of other GPUs are ranked by the same factors until `time_factor` is
-/// measured there.
+/// measurement was held back to check it). Other GPUs have the same factors; how fast their units are is learned there
+/// (calibrate.h).
 struct Calibration {
   double overlap_of_one = 2.2;   // how well units overlap with one worker a multiprocessor: the exponent of a p-norm
   double overlap_of_many = 3.7;  // and with very many
@@ -19,7 +19,6 @@ struct Calibration {
   double partial_tile = 1.1;     // a tile with a mask, in tiles without
   double part_clocks = 1800;     // a part of a split row more than a row: its results are written and read again
   double launch_us = 4;          // of a kernel that does nothing
-  double time_factor = 1;        // measured time of the default plan over what the model said
 };
 
 struct DeviceModel {

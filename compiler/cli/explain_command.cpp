@@ -20,6 +20,22 @@ CudaPlan plan_taken(const autotune::LadderAnswer& answer, const Workload& worklo
   return answer.choice ? answer.choice->plan : choose_cuda_plan(workload, family);
 }
 
+nlohmann::ordered_json json_of(const autotune::RateCalibration& calibration) {
+  nlohmann::ordered_json json;
+  for (size_t i = 0; i < autotune::kRates; ++i) json[std::string(autotune::kRateNames[i])] = calibration.factor[i];
+  json["measurements"] = calibration.measurements;
+  return json;
+}
+
+std::string describe(const autotune::RateCalibration& calibration) {
+  if (calibration.measurements == 0) return "of the family: tuning measures them for this GPU";
+  std::string text = fmt::format("from {} measurements here, over the family's:", calibration.measurements);
+  for (size_t i = 0; i < autotune::kRates; ++i) {
+    text += fmt::format(" {} {:.2f}", autotune::kRateNames[i], calibration.factor[i]);
+  }
+  return text;
+}
+
 }  // namespace
 
 int explain_command(const ExplainOptions& options, Streams& streams) {
@@ -34,7 +50,8 @@ int explain_command(const ExplainOptions& options, Streams& streams) {
                                         }});
   const autotune::LadderAnswer answer = answer_from_store(*store, facts, workload);
   const DrawnBatches batches = draw_batches(workload, {}, 1, 1);
-  const autotune::ModelAnswer model = ask_model(workload, batches.draws, target, device_model_of(facts));
+  const autotune::RateCalibration calibration = known_calibration(*store, facts);
+  const autotune::ModelAnswer model = ask_model(workload, batches.draws, target, device_model_of(facts, calibration));
   const CudaPlan plan = plan_taken(answer, workload, family_of(target.architecture));
   const std::string schedule = answer.choice && answer.choice->schedule ? print(*answer.choice->schedule)
                                                                         : "chosen from the lengths of a launch";
@@ -54,7 +71,8 @@ int explain_command(const ExplainOptions& options, Streams& streams) {
                 {"schedule", schedule},
                 {"regret", answer.regret},
                 {"rungs", rungs},
-                {"model", {{"plan", print(model.choice.plan)}, {"us", model.us}, {"default_us", model.default_us}}}},
+                {"model", {{"plan", print(model.choice.plan)}, {"us", model.us}, {"default_us", model.default_us}}},
+                {"calibration", json_of(calibration)}},
                streams.out);
     return kSuccess;
   }
@@ -66,6 +84,7 @@ int explain_command(const ExplainOptions& options, Streams& streams) {
              schedule, 100 * answer.regret);
   fmt::print(streams.out, "cost model, which is not asked: {:.1f} us for the default, {:.1f} us for {}\n",
              model.default_us, model.us, print(model.choice.plan));
+  fmt::print(streams.out, "its rates  {}\n", describe(calibration));
   return kSuccess;
 }
 

@@ -160,6 +160,7 @@ class TuneCommand {
     tune.full = options_.effort == "full";
     tune.seed = options_.seed;
     tune.incumbent = decided_choice(*store_, context);
+    tune.calibration = known_calibration(*store_, facts_);
     tune.compile.store = store_;
     tune.stop = interrupt_.token();
     tune.progress = [&](const TuneProgress& progress) {

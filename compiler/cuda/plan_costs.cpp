@@ -41,28 +41,17 @@ void add_boxes(const TileMap& map, int64_t row, int64_t box, std::map<int64_t, B
   }
 }
 
-/// Rows of one shape of tiles, by draw.
-using RowsOfTiles = std::map<std::tuple<int, int, int>, std::vector<autotune::BatchRows>>;
-
-const std::vector<autotune::BatchRows>& rows_of(RowsOfTiles& known, const Workload& workload,
-                                                const std::vector<LengthDraw>& draws, const CudaPlan& plan) {
-  std::vector<autotune::BatchRows>& rows = known[{plan.consumers, plan.tile_k, plan.box_rows}];
-  if (rows.empty()) {
-    for (const LengthDraw& draw : draws) rows.push_back(batch_rows(workload, draw, plan));
-  }
-  return rows;
-}
-
 }  // namespace
 
-autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts) {
+autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts, const autotune::RateCalibration& calibration) {
   // Two transfers a clock, on a bus of so many bits.
   const double dram_gb_per_second = 2.0 * facts.memory_clock_khz * facts.memory_bus_bits / 8 / 1e6;
-  return autotune::device_model({.capability_major = facts.capability_major,
-                                 .capability_minor = facts.capability_minor,
-                                 .multiprocessors = facts.multiprocessors,
-                                 .l2_bytes = facts.l2_bytes,
-                                 .dram_gb_per_second = dram_gb_per_second});
+  const autotune::DeviceModel of_family = autotune::device_model({.capability_major = facts.capability_major,
+                                                                  .capability_minor = facts.capability_minor,
+                                                                  .multiprocessors = facts.multiprocessors,
+                                                                  .l2_bytes = facts.l2_bytes,
+                                                                  .dram_gb_per_second = dram_gb_per_second});
+  return autotune::calibrated(of_family, calibration);
 }
 
 autotune::BatchRows batch_rows(const Workload& workload, const LengthDraw& draw, const CudaPlan& plan) {
@@ -116,35 +105,57 @@ std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geo
   return schedules;
 }
 
-std::vector<RankedPlan> model_plans(const Workload& workload, const std::vector<LengthDraw>& draws,
-                                    const CudaTarget& target, const autotune::DeviceModel& device) {
-  Workload simplified = workload;
-  simplified.pattern = simplify(workload.pattern);
-  std::vector<LengthDraw> needed = draws;
-  for (LengthDraw& draw : needed) {
+PlanCosts::PlanCosts(const Workload& workload, const std::vector<LengthDraw>& draws, const CudaTarget& target)
+    : workload_(workload), draws_(draws), target_(target) {
+  workload_.pattern = simplify(workload.pattern);
+  for (LengthDraw& draw : draws_) {
     std::vector<std::string> names;
     for (const auto& [name, view] : draw.bindings) names.push_back(name);
-    draw.bindings = without_needless(simplified.pattern, names, draw.bindings);
+    draw.bindings = without_needless(workload_.pattern, names, draw.bindings);
   }
-  RowsOfTiles known;
+}
+
+const std::vector<autotune::BatchRows>& PlanCosts::rows_of(const CudaPlan& plan) {
+  std::vector<autotune::BatchRows>& rows = rows_[{plan.consumers, plan.tile_k, plan.box_rows}];
+  if (rows.empty()) {
+    for (const LengthDraw& draw : draws_) rows.push_back(batch_rows(workload_, draw, plan));
+  }
+  return rows;
+}
+
+double PlanCosts::us(const autotune::Choice& choice, const autotune::DeviceModel& device) {
+  const Shape& shape = workload_.shape;
+  const std::vector<autotune::BatchRows>& rows = rows_of(choice.plan);
+  const int64_t ctas = target_.multiprocessors * choice.plan.ctas_per_sm;
+  double sum = 0;
+  for (size_t i = 0; i < draws_.size(); ++i) {
+    const CudaSchedule schedule =
+        choice.schedule ? *choice.schedule : choose_cuda_schedule(shape, draws_[i].geometry, ctas, target_.l2_bytes);
+    sum += autotune::launch_cost(choice.plan, schedule, shape, rows[i], device).us;
+  }
+  return sum;
+}
+
+std::vector<autotune::Choice> PlanCosts::choices() const {
+  std::vector<autotune::Choice> choices;
+  for (const CudaPlan& plan : plan_space(workload_, family_of(target_.architecture))) {
+    const int64_t ctas = target_.multiprocessors * plan.ctas_per_sm;
+    bool is_default = true;
+    for (const CudaSchedule& schedule :
+         schedule_space(workload_.shape, draws_.front().geometry, ctas, target_.l2_bytes)) {
+      choices.push_back({.plan = plan, .schedule = is_default ? std::nullopt : std::optional(schedule)});
+      is_default = false;
+    }
+  }
+  return choices;
+}
+
+std::vector<RankedPlan> model_plans(const Workload& workload, const std::vector<LengthDraw>& draws,
+                                    const CudaTarget& target, const autotune::DeviceModel& device) {
+  PlanCosts costs(workload, draws, target);
   std::vector<RankedPlan> ranked;
-  for (const CudaPlan& plan : plan_space(simplified, family_of(target.architecture))) {
-    const std::vector<autotune::BatchRows>& rows = rows_of(known, simplified, needed, plan);
-    const int64_t ctas = target.multiprocessors * plan.ctas_per_sm;
-    const Shape& shape = workload.shape;
-    std::vector<std::optional<CudaSchedule>> schedules;
-    for (const CudaSchedule& schedule : schedule_space(shape, draws.front().geometry, ctas, target.l2_bytes)) {
-      schedules.push_back(schedules.empty() ? std::nullopt : std::optional(schedule));
-    }
-    for (const std::optional<CudaSchedule>& schedule : schedules) {
-      RankedPlan entry{.choice = {.plan = plan, .schedule = schedule}};
-      for (size_t i = 0; i < draws.size(); ++i) {
-        const CudaSchedule taken =
-            schedule ? *schedule : choose_cuda_schedule(shape, draws[i].geometry, ctas, target.l2_bytes);
-        entry.us += autotune::launch_cost(plan, taken, shape, rows[i], device).us;
-      }
-      ranked.push_back(entry);
-    }
+  for (const autotune::Choice& choice : costs.choices()) {
+    ranked.push_back({.choice = choice, .us = costs.us(choice, device)});
   }
   return ranked;
 }

@@ -1,9 +1,12 @@
 // What the tuner's cost model says of a workload's plans and schedules.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <tuple>
 #include <vector>
 
+#include "autotune/calibrate.h"
 #include "autotune/cost_model.h"
 #include "autotune/ladder.h"
 #include "compiler/cuda/cuda_pipeline.h"
@@ -19,7 +22,9 @@ struct LengthDraw {
   Bindings bindings;
 };
 
-autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts);
+/// Of the family, and with what was learned of this kind of GPU.
+autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts,
+                                      const autotune::RateCalibration& calibration = {});
 
 /// Rows and their key tiles under a plan, by the same interval arithmetic that classifies tiles on the host. Throws
 /// InvalidInput where arrays do not fit.
@@ -29,14 +34,35 @@ autotune::BatchRows batch_rows(const Workload& workload, const LengthDraw& draw,
 /// comes first, each comes once.
 std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geometry, int64_t ctas, int64_t l2_bytes);
 
+/// What the model says of any plan and schedule on some draws, which must outlive it. Rows are classified once for
+/// each shape of tiles. Throws InvalidInput where arrays do not fit.
+class PlanCosts {
+ public:
+  PlanCosts(const Workload& workload, const std::vector<LengthDraw>& draws, const CudaTarget& target);
+
+  /// Microseconds, summed over the draws.
+  double us(const autotune::Choice& choice, const autotune::DeviceModel& device);
+
+  /// The plan space with every schedule: the default plan under its default schedule first, the rest in the order of
+  /// the plan space, schedules of a plan one after another, the default (chosen for each draw) first.
+  std::vector<autotune::Choice> choices() const;
+
+ private:
+  const std::vector<autotune::BatchRows>& rows_of(const CudaPlan& plan);
+
+  Workload workload_;              // simplified
+  std::vector<LengthDraw> draws_;  // without arrays that simplifying made needless
+  CudaTarget target_;
+  std::map<std::tuple<int, int, int>, std::vector<autotune::BatchRows>> rows_;  // by shape of tiles, of each draw
+};
+
 /// A plan with a schedule, and what the model says that it takes, summed over the draws.
 struct RankedPlan {
   autotune::Choice choice;
   double us = 0;
 };
 
-/// The plan space with every schedule: the default plan under its default schedule first, the rest in the order of the
-/// plan space, schedules of a plan one after another, the default (chosen for each draw) first. Throws InvalidInput.
+/// PlanCosts::choices with their costs. Throws InvalidInput.
 std::vector<RankedPlan> model_plans(const Workload& workload, const std::vector<LengthDraw>& draws,
                                     const CudaTarget& target, const autotune::DeviceModel& device);
 

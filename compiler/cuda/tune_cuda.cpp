@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <thread>
 
 #include "compiler/cuda/runners/local_runner.h"
@@ -34,7 +35,12 @@ class Tuner {
 
   Tuning run() {
     const CudaTarget target = target_on(facts_, options_.compile);
-    const std::vector<RankedPlan> ranked = model_plans(workload_, draws_, target, device_model_of(facts_));
+    PlanCosts costs(workload_, draws_, target);
+    const autotune::DeviceModel device = device_model_of(facts_, options_.calibration);
+    std::vector<RankedPlan> ranked;
+    for (const autotune::Choice& each : costs.choices()) {
+      ranked.push_back({.choice = each, .us = costs.us(each, device)});
+    }
     std::vector<autotune::SearchCandidate> candidates;
     std::vector<CudaPlan> plans;
     for (const RankedPlan& entry : ranked) add(entry, plans, candidates);
@@ -46,7 +52,8 @@ class Tuner {
       if (search.incumbent == i) search.incumbent.reset();
     }
     const autotune::SearchResult result = autotune::search(candidates, search, hooks());
-    take_over(result, ranked.front().us);
+    take_over(result);
+    learn(costs);
     return std::move(tuning_);
   }
 
@@ -120,14 +127,13 @@ class Tuner {
 
   const autotune::Choice& choice(size_t candidate) const { return tuning_.candidates[candidate].choice; }
 
-  void take_over(const autotune::SearchResult& result, double predicted_us) {
+  void take_over(const autotune::SearchResult& result) {
     tuning_.workload = workload_;
     for (size_t i = 0; i < result.trials.size(); ++i) tuning_.candidates[i].trial = result.trials[i];
     tuning_.winner = result.winner;
     tuning_.default_us = result.default_us;
     tuning_.tuned_us = result.winner_us;
     tuning_.ratio = result.ratio;
-    tuning_.time_factor = result.default_us * static_cast<double>(draws_.size()) / predicted_us;
     tuning_.rounds = result.rounds;
     tuning_.measurements = result.measurements;
     tuning_.seconds = result.seconds;
@@ -147,6 +153,23 @@ class Tuner {
                           kElementBytes / static_cast<double>(draws_.size());
     tuning_.useful_flops =
         2 * static_cast<double>(shape.head_dim + shape.value_dim) * pairs / static_cast<double>(draws_.size());
+  }
+
+  /// From the best of each code: the other schedules say little more.
+  void learn(PlanCosts& costs) {
+    std::map<std::string, autotune::TimedLaunch> launches;
+    for (const TunedCandidate& candidate : tuning_.candidates) {
+      double us = 0;
+      for (const std::vector<double>& draw : candidate.trial.us) us += autotune::median_of(draw);
+      const bool is_whole = std::ranges::none_of(candidate.trial.us, &std::vector<double>::empty);
+      autotune::TimedLaunch& best = launches[autotune::to_text(candidate.choice.plan)];
+      if (!is_whole || (best.us > 0 && best.us <= us)) continue;
+      best = {.model_us = [&](const autotune::DeviceModel& device) { return costs.us(candidate.choice, device); },
+              .us = us};
+    }
+    std::vector<autotune::TimedLaunch> timed;
+    for (const auto& [plan, launch] : launches) timed.push_back(launch);
+    tuning_.calibration = autotune::calibrate(options_.calibration, device_model_of(facts_), timed);
   }
 
   const CandidateRunner& runner_;

@@ -43,7 +43,7 @@ struct Tuning {
   std::optional<double> reference_error;  // of the default against double precision, relative; nothing: not computed
   double useful_flops = 0;                // of one draw
   double least_bytes = 0;                 // of one draw: q, k, v and out, each once
-  double time_factor = 1;                 // measured time of the default over what the model said
+  autotune::RateCalibration calibration = {};  // what is known of the GPU now
   int rounds = 0;
   int64_t measurements = 0;
   double seconds = 0;
@@ -66,6 +66,7 @@ struct TuneOptions {
   size_t most_codes = 0;                           // plans compiled at most; 0: as the effort says
   int compile_threads = 0;                         // 0: as many as cores
   std::optional<autotune::Choice> incumbent = {};  // what was chosen before
+  autotune::RateCalibration calibration = {};      // what is known of the GPU, as Tuning said last
   std::function<bool(const autotune::Choice&)> is_quarantined = {};  // not to be tried
   CudaCompileOptions compile = {};                                   // where code comes from; its plan is not looked at
   std::function<void(const TuneProgress&)> progress = {};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "codegen/cuda/kernel_files.h"
@@ -123,7 +124,8 @@ TuningContext tuning_context(const cuda::DeviceFacts& facts, const Workload& wor
 
 bool save_tuning(Store& store, const TuningContext& context, const Tuning& tuning, const TuningRecord& record) {
   DeviceRow device = context.device;
-  device.calibration = fmt::format("{{\"time_factor\": {:.4f}}}", tuning.time_factor);
+  device.calibration = fmt::format("{{\"rates\": \"{}\"}}", autotune::to_text(tuning.calibration));
+  device.calibrated_at = record.at;
   std::vector<MeasurementRow> rows;
   for (const TunedCandidate& candidate : tuning.candidates) {
     if (candidate.trial.status == autotune::TrialStatus::kNotTried) continue;
@@ -158,6 +160,14 @@ autotune::LadderAnswer answer_from_store(Store& store, const cuda::DeviceFacts& 
                                     .shape = workload.shape,
                                     .family = family_of(cuda::architecture_of(facts))};
   return autotune::ask_ladder(question, tunings, model);
+}
+
+autotune::RateCalibration known_calibration(Store& store, const cuda::DeviceFacts& facts) {
+  const std::optional<DeviceRow> row = find_device(store, cuda::silicon_key(facts));
+  if (!row) return {};
+  const auto json = nlohmann::json::parse(row->calibration, nullptr, false);
+  if (!json.is_object() || !json.contains("rates") || !json["rates"].is_string()) return {};
+  return autotune::calibration_of(json["rates"].get<std::string>()).value_or(autotune::RateCalibration{});
 }
 
 std::optional<autotune::Choice> decided_choice(Store& store, const TuningContext& context) {

@@ -25,12 +25,16 @@ struct TuningRecord {
   int64_t at = 0;  // seconds since 1970
 };
 
-/// Every trial and the decision. False where the store is not written, or the decision is pinned.
+/// Every trial, the decision, and what was learned of the GPU. False where the store is not written, or the decision is
+/// pinned.
 bool save_tuning(Store& store, const TuningContext& context, const Tuning& tuning, const TuningRecord& record);
 
 /// Which plan and schedule the workload gets, and why. Rows that cannot be read are passed over.
 autotune::LadderAnswer answer_from_store(Store& store, const cuda::DeviceFacts& facts, const Workload& workload,
                                          const std::function<std::optional<autotune::ModelAnswer>()>& model = {});
+
+/// What earlier tunings learned of this kind of GPU; nothing learned where the store has nothing.
+autotune::RateCalibration known_calibration(Store& store, const cuda::DeviceFacts& facts);
 
 /// What was decided in this very context.
 std::optional<autotune::Choice> decided_choice(Store& store, const TuningContext& context);

@@ -94,7 +94,7 @@ TEST(LaunchCost, FasterGpuTakesLess) {
   DeviceModel wider = device;
   wider.multiprocessors *= 2;
   DeviceModel slower = device;
-  slower.calibration.time_factor = 1.5;
+  slower.clock_ghz /= 1.5;
   EXPECT_LT(us(faster), us(device));
   EXPECT_LT(us(wider), us(device));
   EXPECT_GT(us(slower), us(device));

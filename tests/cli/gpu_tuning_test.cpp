@@ -61,6 +61,7 @@ TEST_F(GpuTuningTest, TuneIsRememberedExplainedAndReported) {
   EXPECT_EQ(answer.at("answer"), "exact");
   EXPECT_EQ(answer.at("plan"), result.at("plan"));
   EXPECT_EQ(answer.at("rungs").size(), 7);
+  EXPECT_GT(answer.at("calibration").at("measurements"), 0);
   const std::string longer =
       write_text("longer.attn", "attention longer { heads 2 head_dim 64 dtype bf16 mask causal lengths fixed(150) }");
   EXPECT_EQ(Json::parse(run_harrier({"explain", longer, "--json"}).out).at("answer"), "nearest-lengths");

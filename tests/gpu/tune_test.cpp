@@ -45,6 +45,9 @@ TEST(TuneCuda, TakesThePlanThatIsFaster) {
   EXPECT_FALSE(tuning.out_of_time);
   ASSERT_TRUE(tuning.reference_error);
   EXPECT_LT(*tuning.reference_error, 0.01);
+  // One of each plan that was timed; a batch so small is all launch, and that took longer than the model knew.
+  EXPECT_EQ(tuning.calibration.measurements, 2);
+  EXPECT_GT(tuning.calibration.factor[autotune::kLaunch], 1.2);
   EXPECT_DOUBLE_EQ(tuning.useful_flops, 4.0 * 64 * 2 * (70 * 71 / 2 + 40 * 41 / 2));
 }
 

@@ -62,6 +62,21 @@ class TuningStoreTest : public testing::Test {
   Workload workload_;
 };
 
+TEST_F(TuningStoreTest, WhatWasLearnedOfTheGpuIsFoundAgain) {
+  EXPECT_EQ(known_calibration(*store_, facts()), autotune::RateCalibration{});
+  Tuning tuning = tuning_of(other_choice());
+  tuning.calibration = {.factor = {0.9, 1.1, 1, 1, 2}, .certainty = {3, 1, 0, 0, 0.5}, .measurements = 7};
+  ASSERT_TRUE(save_tuning(*store_, tuning_context(facts(), workload_), tuning, kRecord));
+  EXPECT_EQ(known_calibration(*store_, facts()), tuning.calibration);
+  const autotune::DeviceModel family = device_model_of(facts());
+  const autotune::DeviceModel learned = device_model_of(facts(), tuning.calibration);
+  EXPECT_DOUBLE_EQ(learned.flops_per_clock, 0.9 * family.flops_per_clock);
+  EXPECT_DOUBLE_EQ(learned.calibration.launch_us, 2 * family.calibration.launch_us);
+  // What another version wrote there is nothing.
+  put_device(*store_, {.silicon_key = cuda::silicon_key(facts()), .calibration = "{\"time_factor\": 1.2}"});
+  EXPECT_EQ(known_calibration(*store_, facts()), autotune::RateCalibration{});
+}
+
 TEST_F(TuningStoreTest, WhatIsSavedIsFound) {
   const autotune::Choice choice = other_choice();
   const TuningContext context = tuning_context(facts(), workload_);
