@@ -14,6 +14,7 @@ Times are of one batch, in microseconds, with a cold L2.
 Examples:
   harrier tune bigbird.attn
   harrier tune patterns/*.attn --lengths trace.csv --budget 30s
+  harrier tune bigbird.attn --peers peers.json    rows like {"workload": "bigbird", "system": "flex", "ms": 1.5}
   harrier tune window.attn --effort full --json)";
 
 constexpr const char* kExplainHelp =
@@ -49,6 +50,8 @@ const CLI::App* add_tune(CLI::App& app, TuningArguments& arguments) {
   add_tuned_batches(*command, arguments);
   command->add_option("--budget", options.budget, "Time for each workload (default 10s, with --effort full 60s)")
       ->type_name("TIME");
+  command->add_option("--peers", options.peers, "Times of other systems, by workload name, to print beside ours")
+      ->type_name("FILE.json");
   command->add_flag("--again", options.again, "Try what failed before, too");
   command->add_flag("--json", options.json, "Print one JSON object on stdout, and nothing else there");
   command->footer(kTuneHelp);

@@ -14,6 +14,7 @@ struct TuneCommandOptions {
   std::string lengths;           // CSV; instead of the files' own
   std::string budget;            // "30s"; empty: as the effort says
   std::string effort = "quick";  // or "full"
+  std::string peers;             // JSON: times of other systems
   std::vector<BindOption> bindings;
   uint64_t seed = 1;
   bool again = false;  // also what is in quarantine

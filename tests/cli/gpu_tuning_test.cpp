@@ -77,9 +77,13 @@ TEST_F(GpuTuningTest, TuneIsRememberedExplainedAndReported) {
 
 TEST_F(GpuTuningTest, TableHasALineForEachWorkloadAndLengthsMayComeFromATrace) {
   const std::string trace = write_text("trace.csv", "length\n30\n40\n");
-  const CommandResult result = run_harrier({"tune", workload_, "--budget", "300ms", "--lengths", trace});
+  const std::string peers = write_text("peers.json", R"([{"workload": "small", "system": "fast", "ms": 0.0125},
+                                   {"workload": "small", "system": "faster elsewhere", "ms": 0.001, "device": "X1"}])");
+  const CommandResult result =
+      run_harrier({"tune", workload_, "--budget", "300ms", "--lengths", trace, "--peers", peers});
   ASSERT_EQ(result.code, kSuccess) << result.error;
-  EXPECT_THAT(result.out, AllOf(HasSubstr("workload "), HasSubstr("\nsmall ")));
+  EXPECT_THAT(result.out, AllOf(HasSubstr("workload "), HasSubstr("best peer us"), HasSubstr("\nsmall ")));
+  EXPECT_THAT(result.out, HasSubstr(" 12.5 fast "));
   EXPECT_THAT(result.error, HasSubstr("time was over before all was tried"));
   EXPECT_EQ(run_harrier({"tune", workload_, "--lengths", path("none.csv")}).code, kBadInput);
 }
@@ -93,6 +97,7 @@ TEST_F(GpuTuningTest, BadOptionsAreRefusedBeforeAnythingRuns) {
     return result.error;
   };
   EXPECT_EQ(error_of({"--effort", "much"}), "harrier: --effort much: not an effort: use quick or full\n");
+  EXPECT_THAT(error_of({"--peers", path("none.json")}), HasSubstr("none.json: cannot be read: name a JSON file"));
   EXPECT_EQ(error_of({"--budget", "soon"}), "harrier: --budget soon: not a time up to a day: write 30s, 2m or 500ms\n");
   EXPECT_FALSE(std::filesystem::exists(path("cache")));
 }
