@@ -230,6 +230,20 @@ bool put_decision(Store& store, const TuningContext& context, const DecisionRow&
   return is_put;
 }
 
+int64_t release_pins(Store& store, const TuningQuery& query) {
+  int64_t released = 0;
+  store.write([&](sqlite::Database& database) {
+    released = database.run(
+        "DELETE FROM decision WHERE pinned = 1"
+        " AND (?1 = '' OR device_id IN (SELECT id FROM device WHERE silicon_key = ?1))"
+        " AND (?2 = '' OR environment_id IN (SELECT id FROM environment WHERE key = ?2))"
+        " AND (?3 = '' OR workload_id IN (SELECT id FROM workload WHERE pattern_key = ?3))"
+        " AND (?4 = '' OR workload_id IN (SELECT id FROM workload WHERE bucket_key = ?4))",
+        {query.silicon_key, query.environment_key, query.pattern_key, query.bucket_key});
+  });
+  return released;
+}
+
 std::vector<FoundDecision> find_decisions(Store& store, const TuningQuery& query) {
   std::vector<FoundDecision> found;
   store.read([&](sqlite::Database& database) {

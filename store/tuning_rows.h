@@ -129,6 +129,9 @@ std::vector<FoundMeasurement> find_measurements(Store& store, const TuningQuery&
 /// Replaces the decision of this context, unless that one is pinned and this one is not: then false.
 bool put_decision(Store& store, const TuningContext& context, const DecisionRow& row);
 
+/// Deletes the pinned decisions that match; how many there were.
+int64_t release_pins(Store& store, const TuningQuery& query);
+
 /// By device, environment, workload.
 std::vector<FoundDecision> find_decisions(Store& store, const TuningQuery& query);
 

@@ -160,6 +160,7 @@ int tune_command(const TuneCommandOptions& options, Streams& streams) {
     throw InvalidInput(fmt::format("--effort {}: not an effort: use quick or full", options.effort));
   }
   if (!options.budget.empty()) seconds_of(options.budget);
+  if (!options.pin.empty() || options.unpin) return pin_command(options, streams);
   return TuneCommand(options, streams).run();
 }
 

@@ -8,12 +8,17 @@ constexpr int64_t kFullDraws = 5;
 
 }  // namespace
 
-TuneInputs tune_inputs(const std::string& file, const TuneCommandOptions& options) {
+Workload tuned_workload(const std::string& file, const TuneCommandOptions& options) {
   Workload workload = read_workload(file);
   if (!options.lengths.empty()) {
     workload.lengths = TraceLength{.path = options.lengths};
     load_trace(workload.lengths, "");
   }
+  return workload;
+}
+
+TuneInputs tune_inputs(const std::string& file, const TuneCommandOptions& options) {
+  Workload workload = tuned_workload(file, options);
   const int64_t draws = options.effort == "full" ? kFullDraws : kQuickDraws;
   DrawnBatches batches = draw_batches(workload, options.bindings, draws, options.seed);
   return {.workload = std::move(workload), .batches = std::move(batches)};

@@ -14,6 +14,9 @@ struct TuneInputs {
   DrawnBatches batches;
 };
 
+/// The file, with the options' lengths where there are any. Throws InvalidInput.
+Workload tuned_workload(const std::string& file, const TuneCommandOptions& options);
+
 /// Of one of the options' files. Equal options and files give equal batches. Throws InvalidInput.
 TuneInputs tune_inputs(const std::string& file, const TuneCommandOptions& options);
 

@@ -11,11 +11,15 @@ is left out from then on (--again tries it). Ctrl-C keeps the best so far.
 
 Times are of one batch, in microseconds, with a cold L2.
 
+--pin runs nothing: what `tune --json` printed, or {"choice": "..."} with a choice from there or from `cache ls`, is
+taken by `run` and programs on this kind of GPU until --unpin, and later tunings leave it. `cache ls` marks it.
+
 Examples:
   harrier tune bigbird.attn
   harrier tune patterns/*.attn --lengths trace.csv --budget 30s
   harrier tune bigbird.attn --peers peers.json    rows like {"workload": "bigbird", "system": "flex", "ms": 1.5}
-  harrier tune window.attn --effort full --json)";
+  harrier tune window.attn --effort full --json > window.json
+  harrier tune window.attn --pin window.json)";
 
 constexpr const char* kExplainHelp =
     R"(Prints which rung of the ladder answers: pinned, exact, other-environment, nearest-lengths, other-silicon, cost-model,
@@ -53,6 +57,9 @@ const CLI::App* add_tune(CLI::App& app, TuningArguments& arguments) {
   command->add_option("--peers", options.peers, "Times of other systems, by workload name, to print beside ours")
       ->type_name("FILE.json");
   command->add_flag("--again", options.again, "Try what failed before, too");
+  CLI::Option* pin = command->add_option("--pin", options.pin, "Take the plans of this file, whatever is measured")
+                         ->type_name("PLAN.json");
+  command->add_flag("--unpin", options.unpin, "Release what was pinned for the files' workloads")->excludes(pin);
   command->add_flag("--json", options.json, "Print one JSON object on stdout, and nothing else there");
   command->footer(kTuneHelp);
   return command;

@@ -18,6 +18,8 @@ struct TuneCommandOptions {
   std::vector<BindOption> bindings;
   uint64_t seed = 1;
   bool again = false;  // also what is in quarantine
+  std::string pin;     // JSON: a plan to take, instead of looking for one
+  bool unpin = false;
   bool json = false;
 };
 
@@ -31,6 +33,8 @@ struct ReportOptions {
 };
 
 int tune_command(const TuneCommandOptions& options, Streams& streams);
+/// tune --pin and --unpin: nothing is run.
+int pin_command(const TuneCommandOptions& options, Streams& streams);
 /// Measures for a tune command of another process, which is at the other end of standard input and output.
 int tune_worker_command(const TuneCommandOptions& options, Streams& streams);
 int explain_command(const ExplainOptions& options, Streams& streams);

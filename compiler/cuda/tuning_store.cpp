@@ -9,6 +9,7 @@
 
 #include "codegen/cuda/kernel_files.h"
 #include "compiler/passes/simplify.h"
+#include "ir/error.h"
 #include "ir/text.h"
 #include "store/sha256.h"
 
@@ -168,6 +169,32 @@ autotune::RateCalibration known_calibration(Store& store, const cuda::DeviceFact
   const auto json = nlohmann::json::parse(row->calibration, nullptr, false);
   if (!json.is_object() || !json.contains("rates") || !json["rates"].is_string()) return {};
   return autotune::calibration_of(json["rates"].get<std::string>()).value_or(autotune::RateCalibration{});
+}
+
+void pin_choice(Store& store, const cuda::DeviceFacts& facts, const Workload& workload, const autotune::Choice& choice,
+                int64_t now) {
+  const std::string architecture = cuda::architecture_of(facts);
+  if (choice.plan.family != family_of(architecture)) {
+    throw InvalidInput(fmt::format("the plan \"{}\" is not for {}: pin one that was tuned on such a GPU",
+                                   print(choice.plan), architecture));
+  }
+  verify(choice.plan, workload.shape);
+  if (choice.schedule) verify(*choice.schedule);
+  // A pin holds for every version; there is one.
+  unpin(store, facts, workload);
+  const bool is_pinned = put_decision(store, tuning_context(facts, workload),
+                                      {.config = autotune::to_text(choice), .pinned = true, .decided_at = now});
+  if (!is_pinned) {
+    throw InvalidInput(fmt::format("{}: the pin could not be written: make the cache folder writable",
+                                   store.path().empty() ? "no cache" : store.path()));
+  }
+}
+
+bool unpin(Store& store, const cuda::DeviceFacts& facts, const Workload& workload) {
+  const TuningContext context = tuning_context(facts, workload);
+  return release_pins(store, {.silicon_key = context.device.silicon_key,
+                              .pattern_key = context.workload.pattern_key,
+                              .bucket_key = context.workload.bucket_key}) > 0;
 }
 
 std::optional<autotune::Choice> decided_choice(Store& store, const TuningContext& context) {

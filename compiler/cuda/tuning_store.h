@@ -36,6 +36,14 @@ autotune::LadderAnswer answer_from_store(Store& store, const cuda::DeviceFacts& 
 /// What earlier tunings learned of this kind of GPU; nothing learned where the store has nothing.
 autotune::RateCalibration known_calibration(Store& store, const cuda::DeviceFacts& facts);
 
+/// Makes the choice answer for this kind of GPU and workload, whatever tuning finds, until it is released. Throws
+/// InvalidInput for one that does not fit the workload, or where the store is not written.
+void pin_choice(Store& store, const cuda::DeviceFacts& facts, const Workload& workload, const autotune::Choice& choice,
+                int64_t now);
+
+/// Whether something was pinned for this kind of GPU and workload.
+bool unpin(Store& store, const cuda::DeviceFacts& facts, const Workload& workload);
+
 /// What was decided in this very context.
 std::optional<autotune::Choice> decided_choice(Store& store, const TuningContext& context);
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <thread>
 
+#include "autotune/candidate_text.h"
 #include "cli/interrupt.h"
 #include "cli/progress_line.h"
 #include "cli/report_html.h"
@@ -86,6 +87,45 @@ TEST_F(GpuTuningTest, TableHasALineForEachWorkloadAndLengthsMayComeFromATrace) {
   EXPECT_THAT(result.out, HasSubstr(" 12.5 fast "));
   EXPECT_THAT(result.error, HasSubstr("time was over before all was tried"));
   EXPECT_EQ(run_harrier({"tune", workload_, "--lengths", path("none.csv")}).code, kBadInput);
+}
+
+TEST_F(GpuTuningTest, APinAnswersUntilItIsReleased) {
+  const CommandResult tuned = run_harrier({"tune", workload_, "--budget", "300ms", "--json"});
+  ASSERT_EQ(tuned.code, kSuccess) << tuned.error;
+  const std::string plans = write_text("tuned.json", tuned.out);
+  const auto answer = [&] { return Json::parse(run_harrier({"explain", workload_, "--json"}).out); };
+  ASSERT_EQ(answer().at("answer"), "exact");
+
+  const CommandResult pinned = run_harrier({"tune", workload_, "--pin", plans});
+  ASSERT_EQ(pinned.code, kSuccess) << pinned.error;
+  EXPECT_THAT(pinned.out, testing::StartsWith("small on Emulated GPU sm_90: pinned: "));
+  EXPECT_EQ(answer().at("answer"), "pinned");
+  EXPECT_THAT(run_harrier({"cache", "ls"}).out, HasSubstr(" (pinned)\n"));
+  EXPECT_EQ(Json::parse(run_harrier({"cache", "ls", "--json"}).out).at("decisions").at(0).at("pinned"), true);
+  const CommandResult again = run_harrier({"tune", workload_, "--budget", "300ms"});
+  EXPECT_THAT(again.error, HasSubstr("could not be kept: is it pinned"));
+  EXPECT_EQ(answer().at("answer"), "pinned");
+
+  EXPECT_THAT(run_harrier({"tune", workload_, "--unpin"}).out, HasSubstr(": no longer pinned\n"));
+  EXPECT_EQ(answer().at("answer"), "default");
+  EXPECT_THAT(run_harrier({"tune", workload_, "--unpin"}).out, HasSubstr(": nothing was pinned\n"));
+}
+
+TEST_F(GpuTuningTest, PinsThatDoNotFitAreRefused) {
+  const auto error_of = [&](const std::string& text) {
+    const CommandResult result = run_harrier({"tune", workload_, "--pin", write_text("plan.json", text)});
+    EXPECT_EQ(result.code, kBadInput);
+    EXPECT_EQ(std::ranges::count(result.error, '\n'), 1) << result.error;
+    return result.error;
+  };
+  EXPECT_THAT(error_of("nothing"), HasSubstr("not a JSON object"));
+  EXPECT_THAT(error_of("{}"), HasSubstr("has no plan for small"));
+  EXPECT_THAT(error_of(R"({"choice": "tile_k=7"})"), HasSubstr("is no plan with a schedule"));
+  const autotune::Choice portable{.plan = {.family = CudaFamily::kSm80}};
+  EXPECT_THAT(error_of(Json{{"choice", autotune::to_text(portable)}}.dump()), HasSubstr("is not for sm_90a"));
+  const autotune::Choice uneven{.plan = {.tile_k = 72}};
+  EXPECT_THAT(error_of(Json{{"choice", autotune::to_text(uneven)}}.dump()), HasSubstr("72"));
+  EXPECT_EQ(run_harrier({"tune", workload_, "--unpin", "--pin", "plan.json"}).code, kBadInput);
 }
 
 TEST_F(GpuTuningTest, BadOptionsAreRefusedBeforeAnythingRuns) {

@@ -114,6 +114,23 @@ TEST(TuningRows, ADecisionReplacesTheOneBeforeUnlessThatIsPinned) {
   EXPECT_EQ(found().generation, 3);
 }
 
+TEST(TuningRows, PinsAreReleasedWhereTheyMatchAndNothingElseIs) {
+  const test::TemporaryFolder folder;
+  const test::WatchedStore watched(folder.path());
+  DecisionRow pinned = decision_of("pinned");
+  pinned.pinned = true;
+  for (const char* device : {"a", "b"}) {
+    EXPECT_TRUE(put_decision(*watched.store, context_of(device, "1k"), pinned));
+    EXPECT_TRUE(put_decision(*watched.store, context_of(device, "2k"), decision_of("tuned")));
+  }
+  EXPECT_EQ(release_pins(*watched.store, {.silicon_key = "a", .bucket_key = "2k"}), 0);
+  EXPECT_EQ(release_pins(*watched.store, {.silicon_key = "a", .bucket_key = "1k"}), 1);
+  EXPECT_EQ(release_pins(*watched.store, {.silicon_key = "a", .bucket_key = "1k"}), 0);
+  EXPECT_EQ(find_decisions(*watched.store, {}).size(), 3);
+  EXPECT_EQ(release_pins(*watched.store, {}), 1);
+  EXPECT_EQ(find_decisions(*watched.store, {}).size(), 2);
+}
+
 TEST(TuningRows, ATrialOfTheSameSessionReplacesItself) {
   const test::TemporaryFolder folder;
   const test::WatchedStore watched(folder.path());
