@@ -15,7 +15,10 @@ not at all; an earlier export in it is replaced, any other file in it is an erro
 --format fatbin: the machine code alone, for CUDA's own tools; needs the toolkit's fatbinary.
 Architectures: sm_80, sm_86, sm_89, sm_90a, ... are machine code; compute_80 is text that any later driver compiles;
 native is the GPU of this machine.
---candidates: measured plans, of which the fewest are kept that stay within 5 % of the best for every length:
+Plans that `harrier tune` measured for a workload, on a GPU of that architecture and for any lengths, are taken from the
+cache: the fewest that stay within 5 % of the best for every length that was tuned; what is pinned stands alone there.
+The rest gets default plans. --no-tunings makes exports the same everywhere.
+--candidates: the same from a file:
   [{"workload": "window", "buckets": [[1024, 1024, 64], [16384, 16384, 64]],
     "candidates": [{"architecture": "sm_90a", "choice": "family=0 consumers=2 ...", "us": [12.5, 310.0]}, ...]}]
 
@@ -35,7 +38,10 @@ CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
   command->add_option("-o,--output", options.folder, "Folder to make")->type_name("DIR")->required();
   command->add_option("--format", options.format, "c, pack or fatbin (default c)")->type_name("NAME");
   command->add_option("--name", options.name, "Of files and C functions (default harrier_kernels)")->type_name("NAME");
-  command->add_option("--candidates", options.candidates, "Measured plans to choose from")->type_name("FILE.json");
+  CLI::Option* candidates =
+      command->add_option("--candidates", options.candidates, "Measured plans to choose from, instead of tunings")
+          ->type_name("FILE.json");
+  command->add_flag("--no-tunings", options.no_tunings, "Default plans, whatever was tuned here")->excludes(candidates);
   command->add_flag("--json", options.json, "Print one JSON object on stdout, and nothing else there");
   command->footer(kExportHelp);
   return command;

@@ -10,6 +10,7 @@
 #include "cli/export_candidates.h"
 #include "cli/json_text.h"
 #include "cli/workload_file.h"
+#include "compiler/export/tuned_candidates.h"
 #include "compiler/harrier_export.h"
 #include "ir/error.h"
 #include "runtime/cuda/device.h"
@@ -37,6 +38,27 @@ std::vector<std::string> architectures_of(const std::vector<std::string>& names)
   return architectures;
 }
 
+void print_tunings(const std::vector<TunedExport>& tunings, Streams& streams) {
+  for (const TunedExport& tuned : tunings) {
+    fmt::print(streams.out, "{:<16} {:<11} from {} plans tuned on {} for {} batches of lengths{}\n", tuned.workload,
+               tuned.architecture, tuned.candidates, tuned.device, tuned.lengths,
+               tuned.of_other_version ? " by another version" : "");
+  }
+}
+
+nlohmann::ordered_json json_of(const std::vector<TunedExport>& tunings) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const TunedExport& tuned : tunings) {
+    json.push_back({{"workload", tuned.workload},
+                    {"architecture", tuned.architecture},
+                    {"device", tuned.device},
+                    {"lengths", tuned.lengths},
+                    {"candidates", tuned.candidates},
+                    {"of_other_version", tuned.of_other_version}});
+  }
+  return json;
+}
+
 void print_report(const ExportReport& report, const ExportCommandOptions& options, Streams& streams) {
   for (const ExportedKernelReport& kernel : report.kernels) {
     fmt::print(streams.out, "{:<16} {:<11} {:>6.1f} KiB  {}\n", kernel.workload, kernel.architecture,
@@ -46,7 +68,8 @@ void print_report(const ExportReport& report, const ExportCommandOptions& option
   fmt::print(streams.out, "{} files in {}\n", report.files.size(), options.folder);
 }
 
-void print_report_json(const ExportReport& report, const ExportCommandOptions& options, Streams& streams) {
+void print_report_json(const ExportReport& report, const std::vector<TunedExport>& tunings,
+                       const ExportCommandOptions& options, Streams& streams) {
   nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
   for (const ExportedKernelReport& kernel : report.kernels) {
     kernels.push_back({{"workload", kernel.workload},
@@ -59,6 +82,7 @@ void print_report_json(const ExportReport& report, const ExportCommandOptions& o
               {"format", options.format},
               {"output", options.folder},
               {"files", report.files},
+              {"tunings", json_of(tunings)},
               {"kernels", kernels}},
              streams.out);
 }
@@ -68,15 +92,23 @@ void print_report_json(const ExportReport& report, const ExportCommandOptions& o
 int export_command(const ExportCommandOptions& options, Streams& streams) {
   std::vector<ExportWorkload> workloads;
   for (const std::string& file : options.files) workloads.push_back({.workload = read_workload(file)});
-  if (!options.candidates.empty()) add_candidates(options.candidates, workloads);
+  const std::vector<std::string> architectures = architectures_of(options.architectures);
+  std::vector<TunedExport> tunings;
+  if (!options.candidates.empty()) {
+    add_candidates(options.candidates, workloads);
+  } else if (!options.no_tunings) {
+    // Looking makes no folder and heals nothing.
+    tunings = add_tuned_candidates(*open_store({.read_only = true}), architectures, workloads);
+  }
   const ExportReport report = export_kernels(workloads, cuda::load_nvrtc(),
-                                             {.architectures = architectures_of(options.architectures),
+                                             {.architectures = architectures,
                                               .format = format_of(options.format),
                                               .folder = options.folder,
                                               .name = options.name});
   if (options.json) {
-    print_report_json(report, options, streams);
+    print_report_json(report, tunings, options, streams);
   } else {
+    print_tunings(tunings, streams);
     print_report(report, options, streams);
   }
   return kSuccess;

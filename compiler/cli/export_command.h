@@ -18,7 +18,8 @@ struct ExportCommandOptions {
   std::string folder;
   std::string format = "c";
   std::string name = "harrier_kernels";
-  std::string candidates;  // JSON file of measured plans
+  std::string candidates;  // JSON file of measured plans, instead of what tuning left in the cache
+  bool no_tunings = false;
   bool json = false;
 };
 

@@ -104,9 +104,21 @@ std::optional<autotune::KnownTuning> known_tuning(const FoundDecision& found) {
 
 }  // namespace
 
-TuningContext tuning_context(const cuda::DeviceFacts& facts, const Workload& workload) {
+EnvironmentRow tuning_environment() {
+  return {.key = "kernels:" + kernels_key() + " stream cold-l2",
+          .description = "launches on a stream, timed by events, L2 flushed"};
+}
+
+WorkloadRow tuned_workload_row(const Workload& workload) {
   const std::string text = canonical_text(simplify(workload.pattern), workload.shape);
   const autotune::LengthSketch lengths = autotune::sketch_of(workload.lengths, workload.batch);
+  return {.pattern_key = sha256_of_texts({text}),
+          .bucket_key = autotune::bucket_of(lengths),
+          .pattern = text,
+          .features = autotune::to_text(lengths)};
+}
+
+TuningContext tuning_context(const cuda::DeviceFacts& facts, const Workload& workload) {
   return {.device = {.silicon_key = cuda::silicon_key(facts),
                      .name = facts.name,
                      .capability = int64_t{10} * facts.capability_major + facts.capability_minor,
@@ -115,12 +127,8 @@ TuningContext tuning_context(const cuda::DeviceFacts& facts, const Workload& wor
                      .shared_bytes_per_block = facts.shared_bytes_per_block,
                      .memory_bus_bits = facts.memory_bus_bits,
                      .memory_clock_khz = facts.memory_clock_khz},
-          .environment = {.key = "kernels:" + kernels_key() + " stream cold-l2",
-                          .description = "launches on a stream, timed by events, L2 flushed"},
-          .workload = {.pattern_key = sha256_of_texts({text}),
-                       .bucket_key = autotune::bucket_of(lengths),
-                       .pattern = text,
-                       .features = autotune::to_text(lengths)}};
+          .environment = tuning_environment(),
+          .workload = tuned_workload_row(workload)};
 }
 
 bool save_tuning(Store& store, const TuningContext& context, const Tuning& tuning, const TuningRecord& record) {

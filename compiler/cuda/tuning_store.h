@@ -17,6 +17,10 @@ namespace harrier {
 /// no part of it: looking a tuning up must not load NVRTC.
 TuningContext tuning_context(const cuda::DeviceFacts& facts, const Workload& workload);
 
+/// Its last two parts, which are the same for every GPU.
+EnvironmentRow tuning_environment();
+WorkloadRow tuned_workload_row(const Workload& workload);
+
 /// Of a search that was run.
 struct TuningRecord {
   std::string session;  // names the run

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 
 #include "autotune/candidate_text.h"
 #include "cli_fixture.h"
@@ -25,6 +26,7 @@ class ExportCommandTest : public CliTest {
   void SetUp() override {
     CliTest::SetUp();
     window_ = write_text("w.attn", kWindow);
+    cache_ = std::make_unique<Setting>("HARRIER_CACHE_DIR", path("cache").c_str());
   }
 
   /// A shell command's exit code; what it prints goes to a file of the test.
@@ -34,6 +36,7 @@ class ExportCommandTest : public CliTest {
 
   Setting libcuda_{"HARRIER_LIBCUDA", HARRIER_EMULATED_GPU};
   Setting nvrtc_{"HARRIER_NVRTC", HARRIER_EMULATED_GPU};
+  std::unique_ptr<Setting> cache_;
   std::string window_;
 };
 
@@ -106,6 +109,27 @@ TEST_F(ExportCommandTest, MeasuredPlansBecomeKernelsForLengths) {
   EXPECT_THAT(exported(entry).error, AllOf(HasSubstr("plans.json: "), HasSubstr("\"family\" is no plan")));
   entry.erase("buckets");
   EXPECT_THAT(exported(entry).error, AllOf(HasSubstr("plans.json: "), HasSubstr("buckets")));
+}
+
+TEST_F(ExportCommandTest, WhatWasTunedHereIsTakenAndSaid) {
+  const CommandResult tuned = run_harrier({"tune", window_, "--budget", "300ms", "--json"});
+  ASSERT_EQ(tuned.code, kSuccess) << tuned.error;
+  const Json plan = Json::parse(tuned.out).at("workloads").at(0).at("plan");
+  const auto exported = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"export", window_, "--arch", "sm_90a", "-o", path("a")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandResult result = run_harrier(arguments);
+    EXPECT_EQ(result.code, kSuccess) << result.error;
+    return result.out;
+  };
+  const Json json = Json::parse(exported({"--json"}));
+  ASSERT_EQ(json.at("tunings").size(), 1U);
+  EXPECT_EQ(json["tunings"][0]["device"], "Emulated GPU sm_90");
+  EXPECT_EQ(json["tunings"][0]["lengths"], 1);
+  EXPECT_EQ(json["tunings"][0]["of_other_version"], false);
+  EXPECT_EQ(json["kernels"].size(), 1U);
+  EXPECT_THAT(exported({}), HasSubstr("tuned on Emulated GPU sm_90 for 1 batches of lengths\n"));
+  EXPECT_TRUE(Json::parse(exported({"--no-tunings", "--json"})).at("tunings").empty());
 }
 
 TEST_F(ExportCommandTest, WhatIsWrongIsOneLine) {
