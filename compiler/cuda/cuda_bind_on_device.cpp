@@ -34,7 +34,7 @@ std::vector<int64_t> check_shape(const std::string& name, const CudaArray& array
   shape.insert(shape.end(), array.shape.begin(), array.shape.end());
   bool fits = shape.size() == allowed.size();
   for (size_t i = 0; fits && i < shape.size(); ++i) {
-    fits = allowed[i].empty() || std::ranges::find(allowed[i], shape[i]) != allowed[i].end();
+    fits = shape[i] >= 0 && (allowed[i].empty() || std::ranges::find(allowed[i], shape[i]) != allowed[i].end());
   }
   if (!fits) {
     std::string expected;
@@ -72,7 +72,8 @@ class DeviceBinder {
       if (std::ranges::none_of(uses, is_used)) {
         throw InvalidInput(fmt::format("array @{} is bound, but the pattern names no such array; leave it out", name));
       }
-      cuda::check_device_pointer(*code_.gpu.device, array.data, ("@" + name).c_str());
+      cuda::check_device_pointer(*code_.gpu.device, array.data, ("@" + name).c_str(),
+                                 static_cast<int64_t>(bytes_of(array.type)));
     }
     for (const ArraySlot& slot : code_.compilation.pattern.arrays) bind_slot(slot, uses);
     if (looks_tables_up(code_.compilation.lowered, code_.compilation.plan)) {
@@ -256,7 +257,8 @@ CudaBinding CudaKernel::bind_on_device(const CudaDeviceInputs& inputs, const Cud
   bound->code = code_for_unsorted(code_);
   const CudaCode& code = *bound->code;
   for (const cuda::DevicePointer lengths : {inputs.cu_query, inputs.cu_key, inputs.query_valid, inputs.key_valid}) {
-    if (lengths != 0) cuda::check_device_pointer(*code.gpu.device, lengths, "an array of lengths");
+    if (lengths == 0) continue;
+    cuda::check_device_pointer(*code.gpu.device, lengths, "an array of lengths", sizeof(int32_t));
   }
   bound->packed = inputs.packed;
   bound->geometry.query_tokens = inputs.packed ? inputs.query_tokens : inputs.batch * inputs.longest_query;

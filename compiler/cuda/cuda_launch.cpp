@@ -109,7 +109,9 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   const NamedTensor out{"out", tensors.out, shape.heads, shape.value_dim, query_tokens};
   for (const NamedTensor* named : {&q, &k, &v, &out}) check_tensor(code, *named);
   const cuda::CurrentContext current(*code.gpu.device);
-  if (tensors.lse.data != 0) cuda::check_device_pointer(*code.gpu.device, tensors.lse.data, "lse");
+  if (tensors.lse.data != 0) {
+    cuda::check_device_pointer(*code.gpu.device, tensors.lse.data, "lse", sizeof(float));
+  }
 
   auto state = std::make_shared<CudaLaunch::State>();
   state->bound = binding;

@@ -62,7 +62,7 @@ void copy_to_host(const OpenDevice& device, std::span<std::byte> to, DevicePoint
         fmt::format("copying {} bytes from the GPU", to.size()));
 }
 
-void check_device_pointer(const OpenDevice& device, DevicePointer pointer, const char* what) {
+void check_device_pointer(const OpenDevice& device, DevicePointer pointer, const char* what, int64_t element_bytes) {
   const CurrentContext current(device);
   unsigned type = 0;
   int ordinal = -1;
@@ -78,6 +78,11 @@ void check_device_pointer(const OpenDevice& device, DevicePointer pointer, const
   if (ordinal != device.facts().ordinal) {
     throw InvalidInput(fmt::format("{} lies on GPU {}, the kernel is for GPU {}: move one of them", what, ordinal,
                                    device.facts().ordinal));
+  }
+  if (pointer % static_cast<DevicePointer>(element_bytes) != 0) {
+    throw InvalidInput(
+        fmt::format("{} starts at {:#x}, its elements have {} bytes and need a multiple of that: copy it", what,
+                    pointer, element_bytes));
   }
 }
 

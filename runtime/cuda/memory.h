@@ -31,7 +31,8 @@ DeviceMemory copy_to_device(const DeviceHandle& device, std::span<const std::byt
 void copy_to_device(const OpenDevice& device, DevicePointer to, std::span<const std::byte> bytes);
 void copy_to_host(const OpenDevice& device, std::span<std::byte> to, DevicePointer from);
 
-/// Throws InvalidInput unless `pointer` is memory of this device: "`what` is host memory ..." .
-void check_device_pointer(const OpenDevice& device, DevicePointer pointer, const char* what);
+/// Throws InvalidInput unless `pointer` is memory of this device, at a multiple of its elements' bytes:
+/// "`what` at 0x1234 is not device memory ...".
+void check_device_pointer(const OpenDevice& device, DevicePointer pointer, const char* what, int64_t element_bytes = 1);
 
 }  // namespace harrier::cuda

@@ -1,4 +1,4 @@
-// Which of its kernels an export takes, and what it says where it takes none or a call is wrong.
+// Which of its kernels an export takes, and what it says where it takes none.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -109,50 +109,6 @@ TEST(GpuExport, TextServesWhereNoMachineCodeDoes) {
     EXPECT_THAT(exported.choice(kernels, &call), testing::StartsWith(start)) << capability;
     exported.close(kernels);
   }
-}
-
-TEST(GpuExport, WhatIsWrongIsOneLineAndACode) {
-  const Tensors tensors;
-  const cuda::DeviceMemory offsets = on_device(offsets_of({300, 212}));
-  const cuda::DeviceMemory small = on_device(std::vector<int32_t>(4));
-  ExportedLibrary exported({{.workload = named("table", blocks(64, "blocks") & causal())}}, own());
-  CudaDeviceInputs inputs = packed_inputs(offsets, 2);
-  const cuda::DeviceMemory table = on_device(std::vector<int32_t>(64));
-  inputs.arrays["blocks"] = {.data = table.pointer(), .type = ElementType::kInt32, .shape = {8, 8}};
-  const CCall right(exported, 0, inputs, tensors.views(0));
-  const auto refusal = [&](const auto& change) {
-    harrier_kernels_call call = right.call;
-    harrier_kernels_array array = right.arrays.front();
-    call.arrays = &array;
-    change(call, array);
-    harrier_kernels_error error{};
-    const int code = exported.launch(exported.kernels(), &call, nullptr, &error);
-    EXPECT_EQ(code, error.code);
-    EXPECT_EQ(code, harrier_kernels_invalid_input) << error.message;
-    EXPECT_EQ(std::string(error.message).find('\n'), std::string::npos);
-    return std::string(error.message);
-  };
-  using Call = harrier_kernels_call;
-  using Array = harrier_kernels_array;
-  EXPECT_THAT(refusal([](Call& call, Array&) { call.workload = 7; }), HasSubstr("workload 7 is given, there are 1"));
-  EXPECT_THAT(refusal([](Call& call, Array&) { call.array_count = 0; }), HasSubstr("@blocks of the pattern is not"));
-  EXPECT_THAT(refusal([](Call&, Array& array) { array.name = "other"; }), HasSubstr("names no such array"));
-  EXPECT_THAT(refusal([](Call&, Array& array) { array.type = harrier_kernels_float32; }), HasSubstr("float32"));
-  EXPECT_THAT(refusal([](Call&, Array& array) { array.rank = 5; }), HasSubstr("@blocks has rank 5"));
-  EXPECT_THAT(refusal([](Call&, Array& array) { array.shape[0] = 7; }), HasSubstr("the longest sequence needs 8"));
-  EXPECT_THAT(refusal([](Call& call, Array&) { call.cu_query = 0; }), HasSubstr("cu_query"));
-  EXPECT_THAT(refusal([](Call& call, Array&) { call.workspace_bytes -= 1; }), HasSubstr("the workspace has"));
-  EXPECT_THAT(refusal([](Call& call, Array&) { call.workspace += 16; }), HasSubstr("a multiple of 256"));
-  EXPECT_THAT(refusal([](Call& call, Array&) { call.q.token_stride = 12; }),
-              HasSubstr("q has a stride of 12 elements"));
-  EXPECT_THAT(refusal([](Call& call, Array&) { call.v.data += 8; }), HasSubstr("v starts at"));
-  EXPECT_THAT(refusal([](Call& call, Array&) { call.batch = -1; }), HasSubstr("-1, expected 0 to 2^31 - 2"));
-  EXPECT_THAT(refusal([](Call& call, Array&) { call.longest_key = int64_t{1} << 27; }), HasSubstr("134217728 tokens"));
-  EXPECT_THAT(refusal([](Call&, Array& array) {
-                static int on_host[64];
-                array.data = reinterpret_cast<uint64_t>(on_host);
-              }),
-              HasSubstr("is not device memory: copy it to GPU 0"));
 }
 
 /// What opening says under a setting of the environment.

@@ -76,7 +76,9 @@ CudaTensors Tensors::views(int64_t batch_tokens) const {
       .lse = {.data = lse.pointer(), .batch_stride = batch_tokens * kHeads, .head_stride = 1, .token_stride = kHeads}};
 }
 
-CCall::CCall(ExportedLibrary& exported, int workload, const CudaDeviceInputs& inputs, const CudaTensors& tensors) {
+harrier_kernels_call call_of(int workload, const CudaDeviceInputs& inputs, const CudaTensors& tensors,
+                             std::vector<harrier_kernels_array>& arrays) {
+  harrier_kernels_call call{};
   for (const auto& [name, array] : inputs.arrays) {
     harrier_kernels_array given{.name = name.c_str(),
                                 .data = array.data,
@@ -107,6 +109,11 @@ CCall::CCall(ExportedLibrary& exported, int workload, const CudaDeviceInputs& in
   call.lse = {tensors.lse.data, tensors.lse.batch_stride, tensors.lse.head_stride, tensors.lse.token_stride};
   call.arrays = arrays.data();
   call.array_count = static_cast<int>(arrays.size());
+  return call;
+}
+
+CCall::CCall(ExportedLibrary& exported, int workload, const CudaDeviceInputs& inputs, const CudaTensors& tensors)
+    : call(call_of(workload, inputs, tensors, arrays)) {
   harrier_kernels_error error{};
   EXPECT_EQ(exported.workspace(exported.kernels(), &call, &call.workspace_bytes, &error), 0) << error.message;
   workspace = cuda::DeviceMemory(gpu().device, static_cast<int64_t>(call.workspace_bytes));

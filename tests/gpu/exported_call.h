@@ -55,10 +55,14 @@ struct Tensors {
   CudaTensors views(int64_t batch_tokens) const;
 };
 
+/// Without a workspace. The arrays' names live in `inputs`, and what else is said of them in `arrays`.
+harrier_kernels_call call_of(int workload, const CudaDeviceInputs& inputs, const CudaTensors& tensors,
+                             std::vector<harrier_kernels_array>& arrays);
+
 /// A call in C of what the library is told in C++. The arrays' names live in `inputs`.
 struct CCall {
+  std::vector<harrier_kernels_array> arrays;  // first, for the call points at them
   harrier_kernels_call call{};
-  std::vector<harrier_kernels_array> arrays;
   cuda::DeviceMemory workspace;
 
   CCall(ExportedLibrary& exported, int workload, const CudaDeviceInputs& inputs, const CudaTensors& tensors);

@@ -111,6 +111,9 @@ TEST(DevicePointer, IsToldFromTheHosts) {
   const DeviceMemory memory(device, kBytes);
   EXPECT_NO_THROW(check_device_pointer(*device, memory.pointer(), "q"));
   EXPECT_NO_THROW(check_device_pointer(*device, memory.pointer() + kBytes - 1, "q"));
+  EXPECT_NO_THROW(check_device_pointer(*device, memory.pointer() + 8, "q", 8));
+  EXPECT_THAT(message_of<InvalidInput>([&] { check_device_pointer(*device, memory.pointer() + 4, "q", 8); }),
+              HasSubstr("its elements have 8 bytes and need a multiple of that: copy it"));
   std::array<float, 4> host{};
   for (const DevicePointer pointer : {reinterpret_cast<DevicePointer>(host.data()), DevicePointer{0}}) {
     EXPECT_THAT(message_of<InvalidInput>([&] { check_device_pointer(*device, pointer, "q"); }),

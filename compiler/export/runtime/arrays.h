@@ -35,6 +35,10 @@ static int check_shape(const harrier_kernels_array* array, const AllowedSize* al
     fits = shape[i] >= 0 && (size->size == kAnySize || shape[i] == size->size || (size->broadcasts && shape[i] == 1));
   }
   if (fits) return harrier_kernels_success;
+  if (array->rank < 0 || array->rank > kMaxRank) {
+    return fail(error, harrier_kernels_invalid_input, "@%.48s has rank %d, expected 0 to %d: reshape it", array->name,
+                array->rank, kMaxRank);
+  }
   char have[96] = "";
   char expected[96] = "";
   for (int i = 0; i < rank; ++i) {
@@ -42,25 +46,26 @@ static int check_shape(const harrier_kernels_array* array, const AllowedSize* al
     if (allowed[i].size != kAnySize) snprintf(number, sizeof number, "%lld", (long long)allowed[i].size);
     snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%s", i == 0 ? "" : ", ", number);
   }
-  for (int i = 0; i < array->rank && i < kMaxRank; ++i) {
+  for (int i = 0; i < array->rank; ++i) {
     snprintf(have + strlen(have), sizeof have - strlen(have), "%s%lld", i == 0 ? "" : ", ", (long long)array->shape[i]);
   }
   return fail(error, harrier_kernels_invalid_input,
-              "@%.48s has rank %d and shape [%s], expected [%s] (leading ones may be left out): reshape it",
-              array->name, array->rank, have, expected);
+              "@%.48s has shape [%s] on the device; expected [%s] (leading ones may be 1 or left out)", array->name,
+              have, expected);
 }
 
 static int check_type(const harrier_kernels_array* array, int type, int other, harrier_kernels_error* error) {
   if (array->type == type || array->type == other) return harrier_kernels_success;
-  return fail(error, harrier_kernels_invalid_input, "@%.48s has elements of %s, expected %s: convert it there",
-              array->name, name_of_type(array->type), name_of_type(type));
+  return fail(error, harrier_kernels_invalid_input,
+              "@%.48s has elements of %s on the device, expected %s: convert it there", array->name,
+              name_of_type(array->type), name_of_type(type));
 }
 
 static const harrier_kernels_array* need_array(const harrier_kernels_call* call, const char* name,
                                                harrier_kernels_error* error) {
   const harrier_kernels_array* array = find_array(call, name);
   if (array == NULL) {
-    fail(error, harrier_kernels_invalid_input, "array @%.48s of the pattern is not given: add it to arrays", name);
+    fail(error, harrier_kernels_invalid_input, "array @%.48s of the pattern is not bound; bind it", name);
   }
   return array;
 }
@@ -112,7 +117,7 @@ static int check_blocks(const char* name, int64_t have, int64_t needed, const ch
                         harrier_kernels_error* error) {
   if (have >= needed) return harrier_kernels_success;
   return fail(error, harrier_kernels_invalid_input,
-              "@%.48s has %lld %s, the longest sequence needs %lld: give a larger one", name, (long long)have, what,
+              "@%.48s has %lld %s, the longest sequence needs %lld: bind a larger one", name, (long long)have, what,
               (long long)needed);
 }
 
@@ -124,7 +129,8 @@ static int bind_dense(const harrier_kernels_call* call, const TableFacts* facts,
   if (array == NULL) return harrier_kernels_invalid_input;
   const AllowedSize allowed[] = {{call->batch, 1}, {plan->workload->heads, 1}, {kAnySize, 0}, {kAnySize, 0}};
   int64_t shape[kMaxRank];
-  int code = array->type == harrier_kernels_float32 ? check_type(array, harrier_kernels_uint8, -1, error) : 0;
+  const int is_integer = array->type >= harrier_kernels_uint8 && array->type <= harrier_kernels_int64;
+  int code = is_integer ? 0 : check_type(array, harrier_kernels_uint8, harrier_kernels_uint8, error);
   if (!code) code = check_shape(array, allowed, 4, shape, error);
   if (!code) {
     code = check_blocks(facts->data, shape[2], divide_up(call->longest_query, facts->block), "row blocks", error);
@@ -211,7 +217,7 @@ static int bind_arrays(const harrier_kernels_call* call, LaunchPlan* plan, harri
     const char* name = call->arrays[i].name;
     if (name != NULL && is_named(workload, name)) continue;
     return fail(error, harrier_kernels_invalid_input,
-                "array @%.48s is given, but the pattern names no such array: leave it out", name != NULL ? name : "");
+                "array @%.48s is bound, but the pattern names no such array; leave it out", name != NULL ? name : "");
   }
   PatternArguments* arguments = &plan->forward.arguments;
   memcpy(arguments->integers, workload->integers, sizeof arguments->integers);

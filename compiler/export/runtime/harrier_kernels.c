@@ -27,7 +27,7 @@ static int check_sizes(const harrier_kernels_call* call, harrier_kernels_error* 
   const int64_t longest = larger(call->longest_query, call->longest_key);
   if (longest > kLongestSequence) {
     return fail(error, harrier_kernels_invalid_input,
-                "the longest sequence has %lld tokens, kernels take up to %d: split it", (long long)longest,
+                "the longest sequence has %lld tokens, CUDA kernels take up to %d: split it", (long long)longest,
                 kLongestSequence);
   }
   if (call->array_count < 0 || (call->array_count > 0 && call->arrays == NULL)) {
@@ -124,10 +124,6 @@ static int enqueue_all(const harrier_kernels* kernels, LaunchPlan* plan, uint64_
 static int launch_here(const harrier_kernels* kernels, const harrier_kernels_call* call, LaunchPlan* plan, void* stream,
                        harrier_kernels_error* error) {
   enum { kAlignment = 256 };
-  if (call->packed && call->cu_query == 0) {
-    return fail(error, harrier_kernels_invalid_input,
-                "a packed batch has cu_query 0: give batch + 1 offsets of int32 on the device");
-  }
   if (call->workspace_bytes < (size_t)plan->bytes || call->workspace % kAlignment != 0) {
     return fail(error, harrier_kernels_invalid_input,
                 "the workspace has %llu bytes at 0x%llx, needed are %lld at a multiple of %d: ask "
@@ -135,7 +131,7 @@ static int launch_here(const harrier_kernels* kernels, const harrier_kernels_cal
                 (unsigned long long)call->workspace_bytes, (unsigned long long)call->workspace, (long long)plan->bytes,
                 kAlignment);
   }
-  int code = check_address(kernels, call->workspace, "the workspace", error);
+  int code = check_address(kernels, call->workspace, "", "the workspace", 1, error);
   if (!code) code = set_tensors(kernels, call, plan, error);
   return code ? code : enqueue_all(kernels, plan, call->workspace, stream, error);
 }
@@ -204,6 +200,10 @@ int harrier_kernels_launch(const harrier_kernels* kernels, const harrier_kernels
   LaunchPlan plan;
   int code = plan_launch(kernels, call, call->workspace, &plan, error);
   if (code) return code;
+  if (call->packed && call->cu_query == 0) {
+    return fail(error, harrier_kernels_invalid_input,
+                "a packed batch needs cu_query on the device: batch + 1 offsets of int32");
+  }
   if (plan.rows == 0) return succeed(error);
   int pushed = 0;
   code = enter_context(kernels, &pushed, error);

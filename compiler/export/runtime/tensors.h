@@ -11,8 +11,9 @@ typedef struct NamedTensor {
   int64_t tokens;  // of one batch row
 } NamedTensor;
 
-static int check_address(const harrier_kernels* kernels, harrier_kernels_address address, const char* what,
-                         harrier_kernels_error* error) {
+// `prefix` and `what` name it.
+static int check_address(const harrier_kernels* kernels, harrier_kernels_address address, const char* prefix,
+                         const char* what, int element_bytes, harrier_kernels_error* error) {
   unsigned type = 0;
   int ordinal = -1;
   const Driver* driver = &kernels->driver;
@@ -20,13 +21,20 @@ static int check_address(const harrier_kernels* kernels, harrier_kernels_address
   // Memory that the driver does not know is an invalid value; anything else is not the pointer's fault.
   if (known != kCudaSuccess && known != kCudaInvalidValue) return check(driver, known, what, error);
   if (known == kCudaInvalidValue || type != kMemoryTypeDevice) {
-    return fail(error, harrier_kernels_invalid_input, "%.48s at 0x%llx is not device memory: copy it to GPU %d first",
-                what, (unsigned long long)address, kernels->ordinal);
+    return fail(error, harrier_kernels_invalid_input, "%s%.48s at 0x%llx is not device memory: copy it to GPU %d first",
+                prefix, what, (unsigned long long)address, kernels->ordinal);
   }
   const int code = check(driver, driver->pointer_attribute(&ordinal, kPointerDeviceOrdinal, address), what, error);
-  if (code || ordinal == kernels->ordinal) return code;
-  return fail(error, harrier_kernels_invalid_input, "%.48s lies on GPU %d, the kernels are on GPU %d: move one of them",
-              what, ordinal, kernels->ordinal);
+  if (code) return code;
+  if (ordinal != kernels->ordinal) {
+    return fail(error, harrier_kernels_invalid_input,
+                "%s%.48s lies on GPU %d, the kernel is for GPU %d: move one of them", prefix, what, ordinal,
+                kernels->ordinal);
+  }
+  if (address % (unsigned)element_bytes == 0) return harrier_kernels_success;
+  return fail(error, harrier_kernels_invalid_input,
+              "%s%.48s starts at 0x%llx, its elements have %d bytes and need a multiple of that: copy it", prefix, what,
+              (unsigned long long)address, element_bytes);
 }
 
 static int check_tensor(const harrier_kernels* kernels, const NamedTensor* named, harrier_kernels_error* error) {
@@ -44,7 +52,7 @@ static int check_tensor(const harrier_kernels* kernels, const NamedTensor* named
     return fail(error, harrier_kernels_invalid_input, "%s starts at 0x%llx, kernels need a multiple of %d: copy it",
                 named->name, (unsigned long long)tensor->data, kAlignment);
   }
-  return named->tokens > 0 ? check_address(kernels, tensor->data, named->name, error) : harrier_kernels_success;
+  return named->tokens > 0 ? check_address(kernels, tensor->data, "", named->name, 1, error) : harrier_kernels_success;
 }
 
 static TensorRows rows_of(const NamedTensor* named) {
@@ -63,17 +71,18 @@ static int encode_map(const harrier_kernels* kernels, const LaunchPlan* plan, co
   const int64_t bytes[] = {tensor->token_stride * kElementBytes,
                            named->heads > 1 ? tensor->head_stride * kElementBytes : kAlignment,
                            plan->batches > 1 ? tensor->batch_stride * kElementBytes : kAlignment};
+  static const char* const kWhich[] = {"token to token", "head to head", "batch row to batch row"};
   for (int i = 0; i < 3; ++i) {
     if (bytes[i] % kAlignment == 0 && bytes[i] < limit) continue;
     return fail(error, harrier_kernels_invalid_input,
-                "%s has a stride of %lld bytes, the copy engine takes multiples of %d below 2^40: copy it to a dense "
-                "tensor",
-                named->name, (long long)bytes[i], kAlignment);
+                "%s: its stride from %s is %lld bytes, the copy engine takes multiples of %d below 2^40: copy it to a "
+                "dense tensor whose head dim is a multiple of 8",
+                named->name, kWhich[i], (long long)bytes[i], kAlignment);
   }
   if ((uint64_t)bytes[0] > tensor->data >> kRaggedLog2) {
     return fail(error, harrier_kernels_invalid_input,
-                "%s has a stride of %lld bytes from token to token, at 0x%llx the copy engine takes up to %lld: copy "
-                "it to a dense tensor",
+                "%s: its stride from token to token is %lld bytes, at 0x%llx the copy engine takes up to %lld: copy it "
+                "to a dense tensor",
                 named->name, (long long)bytes[0], (unsigned long long)tensor->data,
                 (long long)(tensor->data >> kRaggedLog2));
   }
@@ -107,12 +116,14 @@ static int set_tensors(const harrier_kernels* kernels, const harrier_kernels_cal
   for (int i = 0; i < 4 && !code; ++i) code = check_tensor(kernels, all[i], error);
   const harrier_kernels_address lengths[] = {call->cu_query, call->cu_key, call->query_valid, call->key_valid};
   for (int i = 0; i < 4 && !code; ++i) {
-    if (lengths[i] != 0) code = check_address(kernels, lengths[i], "an array of lengths", error);
+    if (lengths[i] == 0) continue;
+    code = check_address(kernels, lengths[i], "", "an array of lengths", sizeof(int32_t), error);
   }
   for (int i = 0; i < call->array_count && !code; ++i) {
-    code = check_address(kernels, call->arrays[i].data, call->arrays[i].name, error);
+    const harrier_kernels_array* array = &call->arrays[i];
+    code = check_address(kernels, array->data, "@", array->name, bytes_of(array->type), error);
   }
-  if (!code && call->lse.data != 0) code = check_address(kernels, call->lse.data, "lse", error);
+  if (!code && call->lse.data != 0) code = check_address(kernels, call->lse.data, "", "lse", sizeof(float), error);
   if (code) return code;
 
   ForwardParams* forward = &plan->forward;
