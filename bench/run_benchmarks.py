@@ -19,7 +19,11 @@ BOOKKEEPING = {
 def run(program, arguments):
     output = subprocess.run([program, "--benchmark_format=json", *arguments], check=True, capture_output=True, text=True)
     entries = []
-    for benchmark in json.loads(output.stdout)["benchmarks"]:
+    # Where no name matches the filter, nothing is printed.
+    for benchmark in json.loads(output.stdout)["benchmarks"] if output.stdout.strip() else []:
+        if benchmark.get("error_occurred"):
+            print(f"  {benchmark['name']}: {benchmark['error_message']}")
+            continue
         entry = {"name": re.sub(r"/(real_time|iterations:\d+|min_time:[\d.]+)", "", benchmark["name"])}
         entry["time_" + benchmark["time_unit"]] = benchmark["real_time"]
         entry.update({name: value for name, value in benchmark.items() if name not in BOOKKEEPING})
@@ -29,13 +33,16 @@ def run(program, arguments):
 
 def main():
     parser = argparse.ArgumentParser(prog="bench/run_benchmarks.py", description=__doc__)
-    parser.add_argument("names", nargs="*", default=["attention", "compile", "memory"], help="which programs to run")
+    parser.add_argument("names", nargs="*", default=["attention", "compile", "memory", "store", "cuda_compile"], help="which programs to run")
     parser.add_argument("--build", default=ROOT / "build", type=pathlib.Path, help="the build folder that holds them")
     parser.add_argument("--filter", default=".", help="run only benchmarks whose name matches this expression")
     arguments = parser.parse_args()
     for name in arguments.names:
         program = arguments.build / "bench" / f"bench_{name}"
         entries = run(program, [f"--benchmark_filter={arguments.filter}"])
+        if not entries:
+            print(f"{name}: nothing was measured, its results stay as they are")
+            continue
         path = ROOT / "bench" / "results" / f"{name}.json"
         path.write_text(json.dumps({**provenance(), "benchmarks": entries}, indent=2) + "\n")
         print(f"{path.relative_to(ROOT)}:")

@@ -80,6 +80,23 @@ def memory_table(document):
     return f"Memory beyond the caller's arrays ({source(document)}):\n\n" + table(header, rows)
 
 
+def store_table(document):
+    rows = []
+    for entry in document["benchmarks"]:
+        microseconds = entry["time_us"] if "time_us" in entry else entry["time_ns"] * 1e-3
+        rows.append([entry["name"], f"{microseconds:.3g}"])
+    return f"Remembered kernels, 200 in the cache ({source(document)}):\n\n" + table(["step", "us"], rows)
+
+
+def cuda_compile_table(document):
+    rows = [
+        [e["name"].removeprefix("cold_compile/"), f"{e['time_ms']:.0f}", f"{e['kernel_ms']:.0f}", f"{e['builder_ms']:.0f}"]
+        for e in document["benchmarks"]
+    ]
+    header = ["pattern/architecture", "ms, text to machine code", "of them the kernel", "beside it, list builders"]
+    return f"CUDA kernels past every cache ({source(document)}):\n\n" + table(header, rows)
+
+
 def gpu_table(rows):
     """Each system's rounds of one run, as mean TFLOP/s (or microseconds where flops say nothing)."""
     systems = ["harrier", "harrier_default", "cudnn", "flex", "flex_pinned", "flash2_varlen_dense"]
@@ -117,7 +134,8 @@ def fill(path, tables):
 def main():
     if len(sys.argv) > 1:
         sys.exit(f"usage: bench/write_tables.py\n\n{__doc__}")
-    makers = {"attention": attention_table, "cpu": torch_table, "compile": compile_table, "memory": memory_table, "h100": gpu_table}
+    makers = {"attention": attention_table, "cpu": torch_table, "compile": compile_table, "memory": memory_table,
+              "store": store_table, "cuda_compile": cuda_compile_table, "h100": gpu_table}
     documents = {name: load(name) for name in makers}
     tables = {name: makers[name](document) for name, document in documents.items() if document}
     fill(ROOT / "README.md", [tables[name] for name in ("h100", "attention", "cpu") if name in tables])

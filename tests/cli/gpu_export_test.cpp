@@ -8,6 +8,8 @@
 #include "autotune/candidate_text.h"
 #include "cli_fixture.h"
 #include "compiler/cuda/cuda_pipeline.h"
+#include "compiler/export/pack.h"
+#include "compiler/harrier_cuda.h"
 #include "ir/text.h"
 #include "support/setting.h"
 
@@ -130,6 +132,41 @@ TEST_F(ExportCommandTest, WhatWasTunedHereIsTakenAndSaid) {
   EXPECT_EQ(json["kernels"].size(), 1U);
   EXPECT_THAT(exported({}), HasSubstr("tuned on Emulated GPU sm_90 for 1 batches of lengths\n"));
   EXPECT_TRUE(Json::parse(exported({"--no-tunings", "--json"})).at("tunings").empty());
+}
+
+TEST_F(ExportCommandTest, APackIsAFileThatTheLibraryLoads) {
+  const CommandResult result = run_harrier(
+      {"export", window_, "--arch", "native", "--format", "pack", "--name", "mine", "-o", path("a"), "--json"});
+  ASSERT_EQ(result.code, kSuccess) << result.error;
+  const Json json = Json::parse(result.out);
+  EXPECT_EQ(json["files"], Json::parse(R"(["mine.pack", "manifest.json"])"));
+  const Gpu gpu = open_gpu({.ordinal = 0, .libcuda = {}, .libnvrtc = "/no/such/libnvrtc.so"});
+  const PackedKernel packed = load_kernel(load_pack(path("a/mine.pack")), "w", gpu);
+  EXPECT_EQ(print(packed.kernel.compilation().plan), json["kernels"][0]["plan"]);
+  const CommandResult again =
+      run_harrier({"export", window_, "--arch", "native", "--format", "pack", "--name", "mine", "-o", path("a")});
+  EXPECT_EQ(again.code, kSuccess) << "an earlier export is replaced: " << again.error;
+  EXPECT_THAT(again.out, HasSubstr("2 files in "));
+}
+
+TEST_F(ExportCommandTest, FatBinariesComeFromTheToolkitsTool) {
+  // It is told what to make of which files; what it makes of them is a test of its own, with real machine code.
+  const std::string tool = write_text("tool", "#!/bin/sh\necho \"$@\" > out.fatbin\n");
+  std::filesystem::permissions(tool, std::filesystem::perms::owner_all);
+  const auto exported = [&](const std::string& program) {
+    const Setting fatbinary("HARRIER_FATBINARY", program.c_str());
+    return run_harrier({"export", window_, "--arch", "sm_80,sm_90a", "--format", "fatbin", "-o", path("a"), "--json"});
+  };
+  const CommandResult result = exported(tool);
+  ASSERT_EQ(result.code, kSuccess) << result.error;
+  const Json files = Json::parse(result.out)["files"];
+  EXPECT_THAT(files.get<std::vector<std::string>>(),
+              testing::IsSupersetOf({"harrier_kernels-w-0.fatbin", "harrier_kernels-w-0-builder.fatbin"}));
+  EXPECT_THAT(read_text("a/harrier_kernels-w-0.fatbin"),
+              AllOf(HasSubstr("kind=elf,sm=80,file=sm_80.cubin"), HasSubstr("kind=elf,sm=90a,file=sm_90a.cubin")));
+  const CommandResult missing = exported("/no/such/fatbinary");
+  EXPECT_EQ(missing.code, kToolchainFailed);
+  EXPECT_THAT(missing.error, HasSubstr("does not start: install the CUDA toolkit, set HARRIER_FATBINARY"));
 }
 
 TEST_F(ExportCommandTest, WhatIsWrongIsOneLine) {
