@@ -1,6 +1,6 @@
-#include <signal.h>
 #include <sys/prctl.h>
 
+#include <csignal>
 #include <iostream>
 
 #include "cli/tune_inputs.h"

@@ -154,13 +154,13 @@ CandidateRunner isolated_runner(const std::vector<std::string>& worker, const Wo
 }
 
 void serve_candidates(const CandidateRunner& runner, std::istream& requests, std::ostream& answers) {
-  answers << kWorkerReady << std::endl;
+  answers << kWorkerReady << "\n" << std::flush;
   for (std::string line; std::getline(requests, line);) {
     const std::optional<RunnerRequest> request = request_of(line);
     const CheckedCandidate answer =
         request ? answer_to(runner, *request)
                 : CheckedCandidate{.verdict = {.status = RunStatus::kFailed, .us = 0, .reason = "no request: " + line}};
-    answers << to_line(answer) << std::endl;
+    answers << to_line(answer) << "\n" << std::flush;
     if (answer.verdict.status == RunStatus::kDeviceLost) return;
   }
 }
