@@ -116,7 +116,6 @@ TEST_F(ExportCommandTest, MeasuredPlansBecomeKernelsForLengths) {
 TEST_F(ExportCommandTest, WhatWasTunedHereIsTakenAndSaid) {
   const CommandResult tuned = run_harrier({"tune", window_, "--budget", "300ms", "--json"});
   ASSERT_EQ(tuned.code, kSuccess) << tuned.error;
-  const Json plan = Json::parse(tuned.out).at("workloads").at(0).at("plan");
   const auto exported = [&](const std::vector<std::string>& more) {
     std::vector<std::string> arguments = {"export", window_, "--arch", "sm_90a", "-o", path("a")};
     arguments.insert(arguments.end(), more.begin(), more.end());
