@@ -6,6 +6,7 @@
 
 #include "compiler/cuda/cuda_pipeline.h"
 #include "compiler/passes/choose_plan.h"
+#include "compiler/passes/differentiate.h"
 #include "compiler/passes/lower_pattern.h"
 #include "compiler/passes/simplify.h"
 #include "ir/error.h"
@@ -48,6 +49,22 @@ void verify_lower_pattern(const Compilation& state) {
 }
 
 std::string print_lower_pattern(const Compilation& state) { return print(state.lowered); }
+
+void run_differentiate(Compilation& state) {
+  if (state.workload.shape.direction == Direction::kBackward) state.slopes = differentiate(state.lowered);
+}
+
+void verify_differentiate(const Compilation& state) {
+  HARRIER_CHECK(type_of(state.slopes.in_dot) == ExpressionType::kFloat, "a slope must be a float");
+  for (const LoadSlope& each : state.slopes.in_loads) {
+    HARRIER_CHECK(type_of(each.slope) == ExpressionType::kFloat, "a slope must be a float");
+  }
+}
+
+std::string print_differentiate(const Compilation& state) {
+  const bool is_backward = state.workload.shape.direction == Direction::kBackward;
+  return is_backward ? print(state.slopes) : "nothing: the kernel is a forward one\n";
+}
 
 void run_bind(LaunchState& state) {
   const Compilation& compilation = *state.compilation;
@@ -132,6 +149,8 @@ const std::vector<Pass<Compilation>>& compile_passes() {
       {"simplify", "rewrite the mask by identities", run_simplify, verify_simplify, print_simplify},
       {"choose_plan", "choose tiles and register blocks", run_choose_plan, verify_choose_plan, print_choose_plan},
       {"lower_pattern", "mask and score as expressions", run_lower_pattern, verify_lower_pattern, print_lower_pattern},
+      {"differentiate", "slopes of the score, for backward kernels", run_differentiate, verify_differentiate,
+       print_differentiate},
   };
   return kPasses;
 }

@@ -21,9 +21,10 @@ struct Compilation {
   CpuTarget target;
   CpuPlan plan;
   LoweredPattern lowered;
+  ScoreSlopes slopes;  // of a backward kernel
 };
 
-/// simplify, choose_plan, lower_pattern
+/// simplify, choose_plan, lower_pattern, differentiate
 const std::vector<Pass<Compilation>>& compile_passes();
 
 /// State of the launch pipeline.

@@ -53,4 +53,12 @@ std::string print(const LoweredPattern& lowered) {
                      fmt::join(lowered.int_values, ", "), fmt::join(lowered.float_values, ", "));
 }
 
+std::string print(const ScoreSlopes& slopes) {
+  std::string text = fmt::format("in s: {}\n", print(slopes.in_dot));
+  for (const LoadSlope& each : slopes.in_loads) {
+    fmt::format_to(std::back_inserter(text), "in {}: {}\n", print(Expression{each.load}), print(each.slope));
+  }
+  return text;
+}
+
 }  // namespace harrier

@@ -39,8 +39,23 @@ struct LoweredPattern {
   bool operator==(const LoweredPattern&) const = default;
 };
 
+/// How the score moves with one load of a float array.
+struct LoadSlope {
+  Load load;
+  Expression slope;
+  bool operator==(const LoadSlope&) const = default;
+};
+
+/// Derivatives of LoweredPattern::score, for the backward pass: float expressions of the same variables.
+struct ScoreSlopes {
+  Expression in_dot = {FloatLiteral{0}};  // in s = q . k
+  std::vector<LoadSlope> in_loads = {};   // equal loads are one
+  bool operator==(const ScoreSlopes&) const = default;
+};
+
 /// One line a field; the same text for the same lowered pattern.
 std::string print(const LoweredPattern& lowered);
+std::string print(const ScoreSlopes& slopes);
 
 /// The same without the parameters' values: patterns of equal structure share one compiled kernel.
 std::string structural_text(const LoweredPattern& lowered);

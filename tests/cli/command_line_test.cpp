@@ -61,7 +61,8 @@ TEST_F(CommandLineTest, WrongWordsGetOneLineAndCodeTwo) {
       {{"run", file, "--threads", "-1"}, "--threads -1: must lie in 0 to 4096: 0 takes every core"},
       {{"run", file, "--tolerance", "-1"}, "--tolerance -1: must be 0 or more: give a finite number"},
       {{"run", file, "--dump-after", "fuse"},
-       "--dump-after fuse: no such pass: name one of simplify, choose_plan, lower_pattern, bind, classify_tiles, "
+       "--dump-after fuse: no such pass: name one of simplify, choose_plan, lower_pattern, differentiate, bind, "
+       "classify_tiles, "
        "schedule_rows, choose_cuda_plan, bound_segments, emit_cuda or all"},
       {{"run", file, "--q", "q.npy"}, "--k is missing: give --q, --k and --v together, or none for random ones"},
       {{"run", file, "--k", "k.npy"}, "--q is missing: give --q, --k and --v together, or none for random ones"},

@@ -242,7 +242,8 @@ TEST_F(RunTest, PassesAreDumpedOnRequest) {
   const CommandResult one = run_harrier({"run", file, "--dump-after", "simplify", "--repeat", "2"});
   EXPECT_EQ(one.error.find("after simplify:\n"), one.error.rfind("after "));
   const CommandResult all = run_harrier({"run", file, "--dump-after", "all", "--json"});
-  for (const char* pass : {"simplify", "choose_plan", "lower_pattern", "bind", "classify_tiles", "schedule_rows"}) {
+  for (const char* pass :
+       {"simplify", "choose_plan", "lower_pattern", "differentiate", "bind", "classify_tiles", "schedule_rows"}) {
     EXPECT_NE(all.error.find(std::string("after ") + pass + ":\n"), std::string::npos) << pass;
   }
   EXPECT_TRUE(Json::accept(all.out));

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "ir/match.h"
+#include "ir/verify.h"
 #include "support/oracle_expression.h"
 
 namespace harrier::oracle {
@@ -17,7 +18,8 @@ struct Attended {
   int64_t k;
   int64_t count;
   double score;
-  double slope;  // of the score in q . k
+  double slope;                              // of the score in q . k
+  std::map<Element, double> element_slopes;  // in the float arrays that it reads
 };
 
 /// One query row: the keys it attends, and the natural logarithm of its softmax's denominator.
@@ -59,7 +61,27 @@ void add_scaled(std::vector<double>& to, int64_t to_start, const std::vector<dou
   }
 }
 
-Row attend(const Problem& problem, const Context& context, int64_t b, int64_t h, int64_t q) {
+/// The logit that the softmax of a head has beside its keys; minus infinity without one.
+double sink_logit(const Pattern& pattern, const Context& context, int64_t h) {
+  const auto* sink = std::get_if<SoftmaxSinkLogit>(&pattern.softmax);
+  return sink == nullptr ? -kInfinity : float_at(array_of(context, sink->logits), h);
+}
+
+/// How the score moves with each element of a float array that it reads.
+std::map<Element, double> element_slopes(const Problem& problem, const Context& context, const Position& at,
+                                         double product) {
+  std::map<Element, double> slopes;
+  Context seeded = context;
+  for (const Element& element : score_elements(problem.pattern, context, at)) {
+    seeded.seed = element;
+    slopes[element] = score(problem.pattern, problem.shape, seeded, at, product).slope;
+  }
+  return slopes;
+}
+
+enum class Slopes { kOfProducts, kOfArraysToo };
+
+Row attend(const Problem& problem, const Context& context, int64_t b, int64_t h, int64_t q, Slopes slopes) {
   const Sequence& sequence = problem.geometry.sequences[static_cast<size_t>(b)];
   const bool excludes = std::holds_alternative<PaddingExcluded>(problem.pattern.padding);
   Row row;
@@ -75,7 +97,10 @@ Row attend(const Problem& problem, const Context& context, int64_t b, int64_t h,
     const double product = dot(problem.q, problem.q_start(sequence.query_token + q, h), problem.k,
                                problem.k_start(sequence.key_token + k, h), problem.shape.head_dim);
     const Value value = score(problem.pattern, problem.shape, context, at, product);
-    row.keys.push_back({.k = k, .count = count, .score = value.as_real(), .slope = value.slope});
+    row.keys.push_back({.k = k, .count = count, .score = value.as_real(), .slope = value.slope, .element_slopes = {}});
+    if (slopes == Slopes::kOfArraysToo) {
+      row.keys.back().element_slopes = element_slopes(problem, context, at, product);
+    }
   }
   if (row.keys.empty()) return row;
 
@@ -87,7 +112,7 @@ Row attend(const Problem& problem, const Context& context, int64_t b, int64_t h,
       [&](const SoftmaxPrunedAsZero&) {
         if (hidden_by_mask > 0) terms.emplace_back(static_cast<double>(hidden_by_mask), 0.0);
       },
-      [&](const SoftmaxSinkLogit& sink) { terms.emplace_back(1.0, float_at(array_of(context, sink.logits), h)); });
+      [&](const SoftmaxSinkLogit&) { terms.emplace_back(1.0, sink_logit(problem.pattern, context, h)); });
   double largest = -kInfinity;
   for (const auto& [count, exponent] : terms) largest = std::max(largest, exponent);
   if (largest == -kInfinity) return row;
@@ -99,12 +124,12 @@ Row attend(const Problem& problem, const Context& context, int64_t b, int64_t h,
 
 /// Calls `visit(sequence, h, q, row)` for every valid query row of every head.
 template <typename Visit>
-void for_each_row(const Problem& problem, const Context& context, Visit&& visit) {
+void for_each_row(const Problem& problem, const Context& context, Slopes slopes, Visit&& visit) {
   for (int64_t b = 0; b < static_cast<int64_t>(problem.geometry.sequences.size()); ++b) {
     const Sequence& sequence = problem.geometry.sequences[static_cast<size_t>(b)];
     for (int64_t h = 0; h < problem.shape.heads; ++h) {
       for (int64_t q = 0; q < sequence.query_valid; ++q) {
-        const Row row = attend(problem, context, b, h, q);
+        const Row row = attend(problem, context, b, h, q, slopes);
         if (row.lse != -kInfinity) visit(sequence, h, q, row);
       }
     }
@@ -137,7 +162,8 @@ std::vector<int64_t> multiplicities(const Mask& mask, int64_t b, int64_t h, cons
 Value score(const Pattern& pattern, const Shape& shape, const Context& context, const Position& at, double dot) {
   const Score& rules = pattern.score;
   const Sequence& sequence = context.geometry.sequences.at(static_cast<size_t>(at.b));
-  Value value{.type = ExpressionType::kFloat, .real = dot, .slope = 1};
+  const std::optional<Element>& seed = context.seed;
+  Value value{.type = ExpressionType::kFloat, .real = dot, .slope = seed ? 0.0 : 1.0};
   const double scale = rules.scale ? *rules.scale : 1 / std::sqrt(static_cast<double>(shape.head_dim));
   value.real *= scale;
   value.slope *= scale;
@@ -148,11 +174,15 @@ Value score(const Pattern& pattern, const Shape& shape, const Context& context, 
   }
   if (!rules.alibi.empty()) {
     const int64_t aligned = at.q + sequence.key_length - sequence.query_length;
-    value.real -= float_at(array_of(context, rules.alibi), at.h) * static_cast<double>(std::abs(aligned - at.k));
+    const auto distance = static_cast<double>(std::abs(aligned - at.k));
+    value.real -= float_at(array_of(context, rules.alibi), at.h) * distance;
+    if (seed == Element{rules.alibi, at.h}) value.slope -= distance;
   }
   if (!rules.bias.empty()) {
     const ArrayView& bias = array_of(context, rules.bias);
-    value.real += float_at(bias, broadcast_index(bias, {at.b, at.h, at.q, at.k}));
+    const int64_t index = broadcast_index(bias, {at.b, at.h, at.q, at.k});
+    value.real += float_at(bias, index);
+    if (seed == Element{rules.bias, index}) value.slope += 1;
   }
   if (rules.expression) {
     value = evaluate(*rules.expression, context, at, value);
@@ -161,6 +191,17 @@ Value score(const Pattern& pattern, const Shape& shape, const Context& context, 
   const auto* additive = std::get_if<PaddingAdditive>(&pattern.padding);
   if (additive != nullptr && at.k >= sequence.key_valid) value.real += additive->value;
   return value;
+}
+
+std::set<Element> score_elements(const Pattern& pattern, const Context& context, const Position& at) {
+  const Score& rules = pattern.score;
+  std::set<Element> elements;
+  if (rules.expression) elements = loaded_elements(*rules.expression, context, at, {});
+  if (!rules.alibi.empty()) elements.insert({rules.alibi, at.h});
+  if (!rules.bias.empty()) {
+    elements.insert({rules.bias, broadcast_index(array_of(context, rules.bias), {at.b, at.h, at.q, at.k})});
+  }
+  return elements;
 }
 
 double score(const Pattern& pattern, const Shape& shape, double dot, const Position& at, const Geometry& geometry,
@@ -173,7 +214,7 @@ Forward forward(const Pattern& pattern, const Shape& shape, const Geometry& geom
   const Problem problem{pattern, shape, geometry, q, k, v};
   Forward result{.out = zeros(geometry.query_tokens, shape.heads, shape.value_dim),
                  .lse = std::vector<double>(static_cast<size_t>(geometry.query_tokens * shape.heads), -kInfinity)};
-  for_each_row(problem, Context{geometry, bindings, shape.heads},
+  for_each_row(problem, Context{geometry, bindings, shape.heads}, Slopes::kOfProducts,
                [&](const Sequence& sequence, int64_t h, int64_t position, const Row& row) {
                  const int64_t token = sequence.query_token + position;
                  for (const Attended& key : row.keys) {
@@ -191,8 +232,16 @@ Backward backward(const Pattern& pattern, const Shape& shape, const Geometry& ge
   const Problem problem{pattern, shape, geometry, q, k, v};
   Backward result{.d_q = zeros(geometry.query_tokens, shape.heads, shape.head_dim),
                   .d_k = zeros(geometry.key_tokens, shape.kv_heads, shape.head_dim),
-                  .d_v = zeros(geometry.key_tokens, shape.kv_heads, shape.value_dim)};
-  for_each_row(problem, Context{geometry, bindings, shape.heads},
+                  .d_v = zeros(geometry.key_tokens, shape.kv_heads, shape.value_dim),
+                  .d_arrays = {}};
+  for (const ArrayUse& use : array_uses(pattern)) {
+    const bool is_learned = use.role == ArrayRole::kAlibiSlopes || use.role == ArrayRole::kBias ||
+                            use.role == ArrayRole::kSinkLogits || use.role == ArrayRole::kExpressionFloat;
+    if (!is_learned) continue;
+    result.d_arrays[use.name].resize(static_cast<size_t>(element_count(bindings.at(use.name).shape)));
+  }
+  const Context context{geometry, bindings, shape.heads};
+  for_each_row(problem, context, result.d_arrays.empty() ? Slopes::kOfProducts : Slopes::kOfArraysToo,
                [&](const Sequence& sequence, int64_t h, int64_t position, const Row& row) {
                  const int64_t q_token = sequence.query_token + position;
                  const int64_t out_start = problem.out_start(q_token, h);
@@ -204,13 +253,21 @@ Backward backward(const Pattern& pattern, const Shape& shape, const Geometry& ge
                    d_probabilities.push_back(dot(d_out, out_start, v, v_start, shape.value_dim));
                    mean += row.probability(key) * d_probabilities.back();
                  }
+                 if (const auto* sink = std::get_if<SoftmaxSinkLogit>(&pattern.softmax)) {
+                   const double probability = std::exp(sink_logit(pattern, context, h) - row.lse);
+                   result.d_arrays[sink->logits][static_cast<size_t>(h)] -= probability * mean;
+                 }
                  for (size_t i = 0; i < row.keys.size(); ++i) {
                    const Attended& key = row.keys[i];
                    const int64_t k_token = sequence.key_token + key.k;
                    const double probability = row.probability(key);
                    // A score of minus infinity has no influence, whatever its slope.
                    if (probability == 0) continue;
-                   const double d_dot = probability * (d_probabilities[i] - mean) * key.slope;
+                   const double d_score = probability * (d_probabilities[i] - mean);
+                   for (const auto& [element, slope] : key.element_slopes) {
+                     result.d_arrays[element.array][static_cast<size_t>(element.index)] += d_score * slope;
+                   }
+                   const double d_dot = d_score * key.slope;
                    const int64_t q_start = problem.q_start(q_token, h);
                    const int64_t k_start = problem.k_start(k_token, h);
                    add_scaled(result.d_q, q_start, k, k_start, d_dot, shape.head_dim);

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "ir/geometry.h"
@@ -39,11 +41,13 @@ struct Forward {
 Forward forward(const Pattern& pattern, const Shape& shape, const Geometry& geometry, const Bindings& bindings,
                 const std::vector<double>& q, const std::vector<double>& k, const std::vector<double>& v);
 
-/// Gradients of sum(out * d_out) with respect to q, k, v; same layouts.
+/// Gradients of sum(out * d_out) with respect to q, k, v, same layouts, and to every float array that the score or the
+/// softmax reads, dense.
 struct Backward {
   std::vector<double> d_q;
   std::vector<double> d_k;
   std::vector<double> d_v;
+  std::map<std::string, std::vector<double>> d_arrays;
 };
 Backward backward(const Pattern& pattern, const Shape& shape, const Geometry& geometry, const Bindings& bindings,
                   const std::vector<double>& q, const std::vector<double>& k, const std::vector<double>& v,

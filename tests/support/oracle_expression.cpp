@@ -178,6 +178,19 @@ Value apply(BinaryKind kind, const Value& left, const Value& right) {
   return apply_to_ints(kind, left.integer, right.integer);
 }
 
+/// The flat index that a load reads.
+int64_t load_index(const Load& load, const Context& context, const Position& at, const Value& score) {
+  const ArrayView& array = array_of(context, load.array);
+  int64_t index = 0;
+  for (size_t i = 0; i < load.indices.size(); ++i) {
+    const int64_t position = evaluate(load.indices[i], context, at, score).integer;
+    HARRIER_CHECK(position >= 0, "an index is below the array's range");
+    HARRIER_CHECK(position < array.shape[i], "an index is above the array's range");
+    index = index * array.shape[i] + position;
+  }
+  return index;
+}
+
 }  // namespace
 
 const ArrayView& array_of(const Context& context, const std::string& name) {
@@ -242,14 +255,10 @@ Value evaluate(const Expression& expression, const Context& context, const Posit
       [&](const Variable& variable) { return read_variable(variable.kind, context, at, score); },
       [&](const Load& load) {
         const ArrayView& array = array_of(context, load.array);
-        int64_t index = 0;
-        for (size_t i = 0; i < load.indices.size(); ++i) {
-          const int64_t position = value_of(load.indices[i]).integer;
-          HARRIER_CHECK(position >= 0, "an index is below the array's range");
-          HARRIER_CHECK(position < array.shape[i], "an index is above the array's range");
-          index = index * array.shape[i] + position;
-        }
-        return load.is_float ? make_float(float_at(array, index)) : make_int(int_at(array, index));
+        const int64_t index = load_index(load, context, at, score);
+        if (!load.is_float) return make_int(int_at(array, index));
+        const bool is_seed = context.seed && *context.seed == Element{load.array, index};
+        return make_float(float_at(array, index), is_seed ? 1 : 0);
       },
       [&](const Unary& node) { return apply(node.kind, value_of(*node.operand)); },
       [&](const Binary& node) { return apply(node.kind, value_of(*node.left), value_of(*node.right)); },
@@ -262,6 +271,29 @@ Value evaluate(const Expression& expression, const Context& context, const Posit
       },
       [](const Parameter&) -> Value { throw InternalError("a Parameter has no meaning in the language"); },
       [](const TileCount&) -> Value { throw InternalError("a TileCount has no meaning in the language"); });
+}
+
+std::set<Element> loaded_elements(const Expression& expression, const Context& context, const Position& at,
+                                  const Value& score) {
+  std::set<Element> elements;
+  const auto add = [&](const Expression& part) { elements.merge(loaded_elements(part, context, at, score)); };
+  match(
+      expression.node,
+      [&](const Load& load) {
+        if (load.is_float) elements.insert({load.array, load_index(load, context, at, score)});
+      },
+      [&](const Unary& node) { add(*node.operand); },
+      [&](const Binary& node) {
+        add(*node.left);
+        add(*node.right);
+      },
+      [&](const Select& node) {
+        add(*node.condition);
+        add(*node.if_true);
+        add(*node.if_false);
+      },
+      [](const auto&) {});
+  return elements;
 }
 
 }  // namespace harrier::oracle
