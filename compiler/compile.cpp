@@ -11,9 +11,6 @@ namespace {
 /// A kernel with everything but its code.
 CompiledKernel prepare(const Workload& workload, const CompileOptions& options) {
   verify(workload);
-  if (workload.shape.direction == Direction::kBackward) {
-    throw InvalidInput("direction backward is not supported by the cpu backend yet: compile direction forward");
-  }
   CompiledKernel kernel;
   kernel.threads = options.threads;
   kernel.compilation.workload = workload;

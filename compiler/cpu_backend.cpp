@@ -3,7 +3,6 @@
 #include <chrono>
 
 #include "codegen/cpu/emit_attention.h"
-#include "codegen/cpu/scratch_layout.h"
 #include "runtime/cpu/cpu_jit.h"
 #include "runtime/cpu/cpu_target.h"
 
@@ -11,7 +10,10 @@ namespace harrier {
 namespace {
 
 CpuKernelSource kernel_source(const Compilation& compilation) {
-  return {.lowered = compilation.lowered, .shape = compilation.workload.shape, .plan = compilation.plan};
+  return {.lowered = compilation.lowered,
+          .shape = compilation.workload.shape,
+          .plan = compilation.plan,
+          .slopes = compilation.slopes};
 }
 
 }  // namespace
@@ -26,10 +28,20 @@ CpuCode compile_for_cpu(const Compilation& compilation, std::vector<PassTime>& t
   times.push_back({"emit", since(emit_start)});
 
   const Clock::time_point jit_start = Clock::now();
-  CpuFunction function = jit_compile(std::move(module), compilation.target, kCpuRowFunctionName);
+  const CpuModule code = jit_compile(std::move(module), compilation.target);
+  CpuCode kernel{.scratch_floats = scratch_floats(kernel_source(compilation))};
+  // Each function holds the module that its code is in.
+  if (compilation.workload.shape.direction == Direction::kForward) {
+    kernel.row_function = [code, row = code.function<CpuRowFunction>(kCpuRowFunctionName)](
+                              const RowArguments& arguments) { row(&arguments); };
+  } else {
+    kernel.backward_row_function = [code, row = code.function<CpuBackwardRowFunction>(kCpuRowFunctionName)](
+                                       const BackwardRowArguments& arguments) { row(&arguments); };
+    kernel.narrow_function = [code, narrow = code.function<CpuNarrowFunction>(kCpuNarrowFunctionName)](
+                                 const float* from, void* to, int64_t count) { narrow(from, to, count); };
+  }
   times.push_back({"jit", since(jit_start)});
-  return {.row_function = function,
-          .scratch_floats = scratch_layout(compilation.workload.shape, compilation.plan).floats};
+  return kernel;
 }
 
 std::string cpu_kernel_text(const Compilation& compilation) {

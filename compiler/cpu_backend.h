@@ -12,9 +12,12 @@
 
 namespace harrier {
 
+/// The functions of one kernel, safe from several threads: the first of a forward kernel, the others of a backward one.
 struct CpuCode {
-  std::function<void(const RowArguments&)> row_function;  // computes one row; safe from several threads
-  int64_t scratch_floats = 0;                             // for each thread
+  std::function<void(const RowArguments&)> row_function = {};                            // computes one row
+  std::function<void(const BackwardRowArguments&)> backward_row_function = {};           // the same
+  std::function<void(const float* from, void* to, int64_t count)> narrow_function = {};  // CpuNarrowFunction
+  int64_t scratch_floats = 0;                                                            // for each thread
 };
 
 /// Emits and compiles; appends "emit" and "jit" to `times`. Throws ToolchainError where LLVM refuses or is not built

@@ -2,6 +2,8 @@
 //
 //   auto kernel = harrier::compile(harrier::parse_workload(text));
 //   kernel.run(tensors, {{"table", view}});
+//
+// A workload with direction backward compiles to a kernel of its own, for run_backward.
 #pragma once
 
 #include <memory>
@@ -42,6 +44,13 @@ class Kernel {
   /// O = softmax(score(Q K^T) under the mask) V for every sequence and head. Throws InvalidInput before anything is
   /// written.
   RunReport run(const AttentionTensors& tensors, const Bindings& bindings, const PassObserver& observer = {}) const;
+
+  /// Gradients of sum(O * d_out): of q, k and v, and of the arrays that `gradients` names. `tensors` are those of the
+  /// forward call with what it wrote: `out` and `lse` are read. For a workload with direction backward; see
+  /// compiler/README.md for what it computes, in which order and in how much memory. Throws InvalidInput before
+  /// anything is written.
+  RunReport run_backward(const AttentionTensors& tensors, const AttentionGradients& gradients, const Bindings& bindings,
+                         const PassObserver& observer = {}) const;
 
   const Compilation& compilation() const;
   const std::vector<PassTime>& compile_times() const;  // passes, then "emit", "jit"

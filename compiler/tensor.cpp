@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "compiler/tensor_checks.h"
 #include "ir/error.h"
 
 namespace harrier {
@@ -16,8 +17,6 @@ namespace {
 
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 constexpr int64_t kMaxBytes = int64_t{1} << 62;
-
-enum class Access { kRead, kWritten };
 
 std::string print(const std::vector<int64_t>& numbers) { return fmt::format("[{}]", fmt::join(numbers, ", ")); }
 
@@ -81,24 +80,6 @@ void check_strides(std::string_view name, const TensorView& tensor, Access acces
         fmt::format("{} has strides {} under which elements share memory; it is written, so give each "
                     "its own",
                     name, print(tensor.strides)));
-  }
-}
-
-void check_tensor(std::string_view name, const TensorView& tensor, DataType dtype, const std::vector<int64_t>& shape,
-                  std::string_view layout, Access access) {
-  check_shape(name, tensor, shape, layout);
-  check_dtype(name, tensor, dtype);
-  const int64_t count = element_count(tensor.shape);
-  if (count > kMaxBytes / bytes_of(dtype)) {
-    throw InvalidInput(fmt::format("{} of shape {} passes 2^62 bytes; use a smaller one", name, print(tensor.shape)));
-  }
-  check_strides(name, tensor, access, layout.ends_with("dim]"));
-  if (count > 0 && tensor.data == nullptr) {
-    throw InvalidInput(fmt::format("{} has shape {} but no data; give it memory", name, print(tensor.shape)));
-  }
-  if (std::bit_cast<uintptr_t>(tensor.data) % static_cast<uintptr_t>(bytes_of(dtype)) != 0) {
-    throw InvalidInput(fmt::format("{} starts at an address that is no multiple of {} bytes, the size of {}; align it",
-                                   name, bytes_of(dtype), name_of(dtype)));
   }
 }
 
@@ -230,6 +211,24 @@ Geometry check_padded(const AttentionTensors& tensors, const Shape& shape) {
 }
 
 }  // namespace
+
+void check_tensor(std::string_view name, const TensorView& tensor, DataType dtype, const std::vector<int64_t>& shape,
+                  std::string_view layout, Access access) {
+  check_shape(name, tensor, shape, layout);
+  check_dtype(name, tensor, dtype);
+  const int64_t count = element_count(tensor.shape);
+  if (count > kMaxBytes / bytes_of(dtype)) {
+    throw InvalidInput(fmt::format("{} of shape {} passes 2^62 bytes; use a smaller one", name, print(tensor.shape)));
+  }
+  check_strides(name, tensor, access, layout.ends_with("dim]"));
+  if (count > 0 && tensor.data == nullptr) {
+    throw InvalidInput(fmt::format("{} has shape {} but no data; give it memory", name, print(tensor.shape)));
+  }
+  if (std::bit_cast<uintptr_t>(tensor.data) % static_cast<uintptr_t>(bytes_of(dtype)) != 0) {
+    throw InvalidInput(fmt::format("{} starts at an address that is no multiple of {} bytes, the size of {}; align it",
+                                   name, bytes_of(dtype), name_of(dtype)));
+  }
+}
 
 Geometry check_tensors(const AttentionTensors& tensors, const Shape& shape) {
   return tensors.cu_seqlens.empty() ? check_padded(tensors, shape) : check_packed(tensors, shape);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "ir/geometry.h"
@@ -25,12 +27,23 @@ struct AttentionTensors {
   TensorView q;
   TensorView k;
   TensorView v;
-  TensorView out;  // written whole: rows past the valid length become zeros
-  TensorView lse;  // optional (data == nullptr): float32
+  TensorView out;  // written whole: rows past the valid length become zeros. A backward call reads it
+  TensorView lse;  // optional (data == nullptr): float32. A backward call needs it, as the forward call wrote it
   std::vector<int64_t> lengths;
   std::vector<int64_t> key_lengths;
   std::vector<int64_t> cu_seqlens;  // not empty: packed
   std::vector<int64_t> key_cu_seqlens;
+};
+
+/// One backward call: what it reads beside the tensors of the forward call, and what it writes. Shapes and types are
+/// those of the tensors that they are gradients of; strides are their own.
+struct AttentionGradients {
+  TensorView d_out;  // read
+  TensorView d_q;    // written whole: rows past the valid length become zeros
+  TensorView d_k;    // the same
+  TensorView d_v;
+  std::map<std::string, TensorView> arrays =
+      {};  // of float arrays that the pattern names: float32, dense, written whole
 };
 
 /// Checks shapes, dtypes, strides and lengths against `shape` and each other. Throws InvalidInput: tensor, value,

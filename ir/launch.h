@@ -33,7 +33,7 @@ struct RowArguments {
   const void* q;  // first query of the row; elements of dtype, dims contiguous
   const void* k;  // key 0 of the sequence and kv head
   const void* v;
-  void* out;         // output of the row's first query
+  void* out;         // output of the row's first query: written, read by the backward pass
   float* lse;        // of the row's first query, or null
   int64_t q_stride;  // elements from one token to the next
   int64_t k_stride;
@@ -57,5 +57,27 @@ struct RowArguments {
 };
 
 using CpuRowFunction = void (*)(const RowArguments*);
+
+/// One row of a backward pass.
+struct BackwardRowArguments {
+  RowArguments row;   // as of the forward pass; out and lse are what that wrote
+  const void* d_out;  // of the row's first query; elements of dtype
+  void* d_q;          // of the row's first query; elements of dtype, written whole
+  float* d_k;         // key 0 of the sequence and kv head; added to
+  float* d_v;
+  int64_t d_out_stride;
+  int64_t d_q_stride;
+  int64_t d_k_stride;
+  int64_t d_v_stride;
+  float* const* d_arrays;  // for each of LoweredPattern::arrays its gradient, laid out like it and added to; null: none
+  // Called before anything is added for keys [key_begin, key_end): all that the row adds for keys below is added.
+  void (*await_turn)(void* turn, int64_t key_begin, int64_t key_end);
+  void* turn;
+};
+
+using CpuBackwardRowFunction = void (*)(const BackwardRowArguments*);
+
+/// Rounds `count` floats, a multiple of 8, to the kernel's dtype.
+using CpuNarrowFunction = void (*)(const float* from, void* to, int64_t count);
 
 }  // namespace harrier

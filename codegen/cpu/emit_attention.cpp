@@ -5,11 +5,15 @@
 #include <llvm/Support/raw_ostream.h>
 #include <llvm/TargetParser/Triple.h>
 
+#include <array>
 #include <cstddef>
+#include <span>
 
+#include "codegen/cpu/emit_backward.h"
 #include "codegen/cpu/emit_ends.h"
 #include "codegen/cpu/emit_tiles.h"
 #include "codegen/cpu/row_emitter.h"
+#include "codegen/cpu/transposed_rows.h"
 #include "ir/error.h"
 #include "ir/launch.h"
 
@@ -25,6 +29,12 @@ void check_plan(const CpuKernelSource& source) {
   HARRIER_CHECK(plan.key_block >= 1, "a register block holds at least one key");
   HARRIER_CHECK(plan.value_block >= 1 && source.shape.value_dim % plan.value_block == 0,
                 "value_block must divide the value head dim");
+  HARRIER_CHECK(source.shape.direction == Direction::kForward || source.shape.head_dim % plan.value_block == 0,
+                "value_block must divide the head dim of a backward kernel");
+}
+
+ScratchLayout layout_of(const CpuKernelSource& source) {
+  return scratch_layout(source.shape, source.plan, static_cast<int64_t>(source.slopes.in_loads.size()));
 }
 
 RowEmitter load_arguments(KernelBuilder& builder, const CpuKernelSource& source, llvm::Value* arguments) {
@@ -52,7 +62,7 @@ RowEmitter load_arguments(KernelBuilder& builder, const CpuKernelSource& source,
   return RowEmitter{
       .builder = builder,
       .source = source,
-      .layout = scratch_layout(source.shape, source.plan),
+      .layout = layout_of(source),
       .row = row,
       .scratch = load(offsetof(A, scratch), pointer, "scratch"),
       .queries = {load(offsetof(A, q), pointer, "q"), load(offsetof(A, q_stride), i64, "q_stride")},
@@ -65,11 +75,32 @@ RowEmitter load_arguments(KernelBuilder& builder, const CpuKernelSource& source,
   };
 }
 
-llvm::Function* declare_row_function(llvm::Module& module, const CpuTarget& target) {
+BackwardRow load_backward_arguments(KernelBuilder& builder, llvm::Value* arguments) {
+  using A = BackwardRowArguments;
+  static_assert(offsetof(A, row) == 0, "a backward row's arguments start with those of the forward row");
+  const auto pointer = [&](int64_t offset, const char* name) {
+    return builder.field(arguments, offset, builder.pointer, name);
+  };
+  const auto stride = [&](int64_t offset, const char* name) {
+    return builder.field(arguments, offset, builder.i64, name);
+  };
+  return {
+      .d_outputs = {pointer(offsetof(A, d_out), "d_out"), stride(offsetof(A, d_out_stride), "d_out_stride")},
+      .d_queries = {pointer(offsetof(A, d_q), "d_q"), stride(offsetof(A, d_q_stride), "d_q_stride")},
+      .d_keys = {pointer(offsetof(A, d_k), "d_k"), stride(offsetof(A, d_k_stride), "d_k_stride")},
+      .d_values = {pointer(offsetof(A, d_v), "d_v"), stride(offsetof(A, d_v_stride), "d_v_stride")},
+      .d_arrays = pointer(offsetof(A, d_arrays), "d_arrays"),
+      .await_turn = pointer(offsetof(A, await_turn), "await_turn"),
+      .turn = pointer(offsetof(A, turn), "turn"),
+  };
+}
+
+llvm::Function* declare_function(llvm::Module& module, const CpuTarget& target, const char* name,
+                                 std::span<llvm::Type* const> parameters) {
   llvm::LLVMContext& context = module.getContext();
-  llvm::Type* pointer = llvm::PointerType::getUnqual(context);
-  auto* type = llvm::FunctionType::get(llvm::Type::getVoidTy(context), {pointer}, false);
-  auto* function = llvm::Function::Create(type, llvm::Function::ExternalLinkage, kCpuRowFunctionName, module);
+  const llvm::ArrayRef<llvm::Type*> types(parameters.data(), parameters.size());
+  auto* type = llvm::FunctionType::get(llvm::Type::getVoidTy(context), types, false);
+  auto* function = llvm::Function::Create(type, llvm::Function::ExternalLinkage, name, module);
   function->addFnAttr(llvm::Attribute::NoUnwind);
   function->addFnAttr("target-cpu", target.cpu);
   function->addFnAttr("target-features", target.features);
@@ -77,8 +108,51 @@ llvm::Function* declare_row_function(llvm::Module& module, const CpuTarget& targ
   const std::string vector_bits = std::to_string(target.vector_lanes * 32);
   function->addFnAttr("prefer-vector-width", vector_bits);
   function->addFnAttr("min-legal-vector-width", vector_bits);
-  function->getArg(0)->setName("arguments");
   return function;
+}
+
+void emit_row_function(llvm::Module& module, const CpuKernelSource& source, const CpuTarget& target) {
+  llvm::Type* pointer = llvm::PointerType::getUnqual(module.getContext());
+  llvm::Function* function = declare_function(module, target, kCpuRowFunctionName, std::array{pointer});
+  llvm::Value* arguments = function->getArg(0);
+  arguments->setName("arguments");
+  KernelBuilder builder(module, *function, source.plan.vector_lanes);
+  RowEmitter emitter = load_arguments(builder, source, arguments);
+  llvm::Value* runs = builder.field(arguments, offsetof(RowArguments, runs), builder.pointer, "runs");
+  llvm::Value* run_count = builder.field(arguments, offsetof(RowArguments, run_count), builder.i64, "run_count");
+  if (source.shape.direction == Direction::kForward) {
+    emit_row_start(emitter);
+    emit_runs(emitter, runs, run_count);
+    emit_row_end(emitter);
+  } else {
+    BackwardRow backward = load_backward_arguments(builder, arguments);
+    emit_backward_start(emitter, backward);
+    emit_backward_runs(emitter, backward, runs, run_count);
+    emit_backward_end(emitter, backward);
+  }
+  builder.ir.CreateRetVoid();
+}
+
+void emit_narrow_function(llvm::Module& module, const CpuKernelSource& source, const CpuTarget& target) {
+  constexpr int kChunk = 8;
+  llvm::LLVMContext& context = module.getContext();
+  llvm::Type* pointer = llvm::PointerType::getUnqual(context);
+  const std::array<llvm::Type*, 3> parameters{pointer, pointer, llvm::Type::getInt64Ty(context)};
+  llvm::Function* function = declare_function(module, target, kCpuNarrowFunctionName, parameters);
+  KernelBuilder builder(module, *function, source.plan.vector_lanes);
+  const DataType dtype = source.shape.dtype;
+  builder.loop(
+      builder.int64(0), function->getArg(2), kChunk, {},
+      [&](llvm::Value* index, std::span<llvm::Value* const>) {
+        llvm::Value* from = builder.at(function->getArg(0), index, builder.f32);
+        llvm::Value* to = builder.at(function->getArg(1), index, storage_type(builder, dtype));
+        llvm::Value* floats = load_widened(builder, DataType::kFloat32, from, kChunk);
+        builder.ir.CreateAlignedStore(narrowed(builder, dtype, floats), to,
+                                      llvm::Align(static_cast<uint64_t>(bytes_of(dtype))));
+        return Values{};
+      },
+      "narrow");
+  builder.ir.CreateRetVoid();
 }
 
 }  // namespace
@@ -88,23 +162,15 @@ llvm::orc::ThreadSafeModule emit_attention(const CpuKernelSource& source, const 
   auto context = std::make_unique<llvm::LLVMContext>();
   auto module = std::make_unique<llvm::Module>("harrier_attention", *context);
   module->setTargetTriple(target.triple);
-  llvm::Function* function = declare_row_function(*module, target);
-  {
-    KernelBuilder builder(*module, *function, source.plan.vector_lanes);
-    RowEmitter emitter = load_arguments(builder, source, function->getArg(0));
-    llvm::Value* runs = builder.field(function->getArg(0), offsetof(RowArguments, runs), builder.pointer, "runs");
-    llvm::Value* run_count =
-        builder.field(function->getArg(0), offsetof(RowArguments, run_count), builder.i64, "run_count");
-    emit_row_start(emitter);
-    emit_runs(emitter, runs, run_count);
-    emit_row_end(emitter);
-    builder.ir.CreateRetVoid();
-  }
+  emit_row_function(*module, source, target);
+  if (source.shape.direction == Direction::kBackward) emit_narrow_function(*module, source, target);
   std::string complaint;
   llvm::raw_string_ostream stream(complaint);
   HARRIER_CHECK(!llvm::verifyModule(*module, &stream), "the emitted module is malformed: " + complaint);
   return {std::move(module), std::move(context)};
 }
+
+int64_t scratch_floats(const CpuKernelSource& source) { return layout_of(source).floats; }
 
 std::string emit_attention_text(const CpuKernelSource& source, const CpuTarget& target) {
   llvm::orc::ThreadSafeModule emitted = emit_attention(source, target);

@@ -3,81 +3,13 @@
 #include <cstddef>
 
 #include "codegen/cpu/emit_math.h"
-#include "codegen/cpu/emit_tiles.h"
+#include "codegen/cpu/tile_scores.h"
+#include "codegen/cpu/transposed_rows.h"
 #include "ir/error.h"
 #include "ir/launch.h"
 
 namespace harrier {
 namespace {
-
-llvm::Value* group_end(RowEmitter& emitter) {
-  // Whole groups are computed, so lanes past the last query need finite contents too.
-  KernelBuilder& builder = emitter.builder;
-  llvm::IRBuilder<>& ir = builder.ir;
-  llvm::Value* count = ir.CreateSExt(emitter.query_count, builder.i64);
-  llvm::Value* lanes = builder.int64(emitter.group_lanes());
-  llvm::Value* groups = ir.CreateUDiv(ir.CreateAdd(count, builder.int64(emitter.group_lanes() - 1)), lanes);
-  return ir.CreateMul(groups, lanes);
-}
-
-/// for blocks of `lanes` head dims: body(first dim). The last block is moved back so as not to pass the end; dims done
-/// twice do no harm.
-void for_each_dim_block(KernelBuilder& builder, int64_t dims, const std::function<void(llvm::Value* first_dim)>& body) {
-  HARRIER_CHECK(dims >= builder.lanes, "a head dim is at least one vector");
-  builder.loop(
-      builder.int64(0), builder.int64(dims), builder.lanes, {},
-      [&](llvm::Value* dim, std::span<llvm::Value* const>) {
-        body(builder.smaller_int(dim, builder.int64(dims - builder.lanes)));
-        return Values{};
-      },
-      "dim_block");
-}
-
-void fill(RowEmitter& emitter, int64_t offset, int64_t floats, llvm::Value* value) {
-  KernelBuilder& builder = emitter.builder;
-  llvm::Value* base = emitter.scratch_at(offset);
-  builder.loop(
-      builder.int64(0), builder.int64(floats), builder.lanes, {},
-      [&](llvm::Value* index, std::span<llvm::Value* const>) {
-        builder.store_floats(value, base, index);
-        return Values{};
-      },
-      "fill");
-}
-
-void load_queries(RowEmitter& emitter) {
-  KernelBuilder& builder = emitter.builder;
-  llvm::IRBuilder<>& ir = builder.ir;
-  const Shape& shape = emitter.source.shape;
-  const int lanes = builder.lanes;
-  llvm::Type* stored = storage_type(builder, shape.dtype);
-  llvm::Value* scale = nullptr;
-  if (const std::optional<Parameter> folded = pure_scale(emitter.source.lowered.score)) {
-    llvm::Value* address = builder.at(emitter.row.float_parameters, builder.int64(folded->index), builder.f32);
-    scale = builder.splat(ir.CreateFMul(ir.CreateLoad(builder.f32, address), builder.float32(kLog2E)));
-  }
-  llvm::Value* last_query = ir.CreateSub(ir.CreateSExt(emitter.query_count, builder.i64), builder.int64(1));
-  llvm::Value* transposed = emitter.scratch_at(emitter.layout.queries);
-  builder.loop(
-      builder.int64(0), group_end(emitter), lanes, {},
-      [&](llvm::Value* first_lane, std::span<llvm::Value* const>) {
-        for_each_dim_block(builder, shape.head_dim, [&](llvm::Value* first_dim) {
-          const auto query_row = [&](llvm::Value* row) {
-            llvm::Value* query = builder.smaller_int(ir.CreateAdd(first_lane, row), last_query);
-            llvm::Value* element = ir.CreateAdd(ir.CreateMul(query, emitter.queries.row_stride), first_dim);
-            return load_widened(builder, shape.dtype, builder.at(emitter.queries.base, element, stored), lanes);
-          };
-          const auto store_dim = [&](llvm::Value* column, llvm::Value* queries) {
-            llvm::Value* dim = ir.CreateAdd(first_dim, column);
-            llvm::Value* index = ir.CreateAdd(ir.CreateMul(dim, builder.int64(emitter.layout.row_lanes)), first_lane);
-            builder.store_floats(scale == nullptr ? queries : ir.CreateFMul(queries, scale), transposed, index);
-          };
-          emit_transpose(builder, emitter.scratch_at(emitter.layout.transpose), query_row, store_dim);
-        });
-        return Values{};
-      },
-      "load_queries");
-}
 
 /// Denominator and numerator may be measured from a larger maximum once more terms join the denominator.
 struct Statistics {
@@ -151,65 +83,6 @@ void finish_statistics(RowEmitter& emitter) {
       "finish");
 }
 
-/// Floats rounded to nearest even in `dtype`, ready to store.
-llvm::Value* narrowed(KernelBuilder& builder, DataType dtype, llvm::Value* value) {
-  llvm::IRBuilder<>& ir = builder.ir;
-  const auto vector_of = [&](llvm::Type* type) {
-    return llvm::FixedVectorType::get(type, static_cast<unsigned>(builder.lanes));
-  };
-  if (dtype == DataType::kFloat32) return value;
-  if (dtype == DataType::kFloat16) return ir.CreateFPTrunc(value, vector_of(ir.getHalfTy()));
-  const auto number = [&](int64_t n) { return llvm::ConstantInt::get(builder.i32_vector, static_cast<uint64_t>(n)); };
-  llvm::Value* bits = ir.CreateBitCast(value, builder.i32_vector);
-  llvm::Value* upper = ir.CreateLShr(bits, number(16));
-  llvm::Value* rounding = ir.CreateAdd(number(0x7fff), ir.CreateAnd(upper, number(1)));
-  llvm::Value* rounded = ir.CreateLShr(ir.CreateAdd(bits, rounding), number(16));
-  llvm::Value* quiet_nan = ir.CreateOr(upper, number(0x40));
-  llvm::Value* result = ir.CreateSelect(ir.CreateFCmpUNO(value, value), quiet_nan, rounded);
-  return ir.CreateTrunc(result, vector_of(ir.getInt16Ty()));
-}
-
-void store_outputs(RowEmitter& emitter) {
-  KernelBuilder& builder = emitter.builder;
-  llvm::IRBuilder<>& ir = builder.ir;
-  const Shape& shape = emitter.source.shape;
-  const int lanes = builder.lanes;
-  llvm::Type* stored = storage_type(builder, shape.dtype);
-  llvm::Value* count = ir.CreateSExt(emitter.query_count, builder.i64);
-  llvm::Value* transposed = emitter.scratch_at(emitter.layout.outputs);
-  builder.loop(
-      builder.int64(0), count, lanes, {},
-      [&](llvm::Value* first_lane, std::span<llvm::Value* const>) {
-        llvm::Value* factor = builder.load_floats(emitter.scratch_at(emitter.layout.row_sum), first_lane);
-        for_each_dim_block(builder, shape.value_dim, [&](llvm::Value* first_dim) {
-          llvm::Value* block = emitter.scratch_at(emitter.layout.block);
-          const auto output_dim = [&](llvm::Value* row) {
-            llvm::Value* dim = ir.CreateAdd(first_dim, row);
-            llvm::Value* index = ir.CreateAdd(ir.CreateMul(dim, builder.int64(emitter.layout.row_lanes)), first_lane);
-            return ir.CreateFMul(builder.load_floats(transposed, index), factor);
-          };
-          emit_transpose(builder, emitter.scratch_at(emitter.layout.transpose), output_dim,
-                         [&](llvm::Value* query, llvm::Value* dims) {
-                           builder.store_floats(dims, block, ir.CreateMul(query, builder.int64(lanes)));
-                         });
-          llvm::Value* queries_left = builder.smaller_int(builder.int64(lanes), ir.CreateSub(count, first_lane));
-          builder.loop(
-              builder.int64(0), queries_left, 1, {},
-              [&](llvm::Value* query, std::span<llvm::Value* const>) {
-                llvm::Value* dims = builder.load_floats(block, ir.CreateMul(query, builder.int64(lanes)));
-                llvm::Value* row = ir.CreateMul(ir.CreateAdd(first_lane, query), emitter.outputs.row_stride);
-                llvm::Value* address = builder.at(emitter.outputs.base, ir.CreateAdd(row, first_dim), stored);
-                ir.CreateAlignedStore(narrowed(builder, shape.dtype, dims), address,
-                                      llvm::Align(static_cast<uint64_t>(bytes_of(shape.dtype))));
-                return Values{};
-              },
-              "store_row");
-        });
-        return Values{};
-      },
-      "store_outputs");
-}
-
 void store_lse(RowEmitter& emitter) {
   KernelBuilder& builder = emitter.builder;
   llvm::IRBuilder<>& ir = builder.ir;
@@ -235,7 +108,7 @@ void store_lse(RowEmitter& emitter) {
 void emit_row_start(RowEmitter& emitter) {
   const ScratchLayout& layout = emitter.layout;
   KernelBuilder& builder = emitter.builder;
-  load_queries(emitter);
+  load_scaled_queries(emitter);
   fill(emitter, layout.row_max, layout.row_lanes, builder.minus_infinity());
   fill(emitter, layout.row_sum, layout.row_lanes, builder.splat_float(0.0));
   fill(emitter, layout.visible_keys, layout.row_lanes, builder.splat_float(0.0));
@@ -244,7 +117,10 @@ void emit_row_start(RowEmitter& emitter) {
 
 void emit_row_end(RowEmitter& emitter) {
   finish_statistics(emitter);
-  store_outputs(emitter);
+  const auto factor = [&](llvm::Value* first_lane) {
+    return emitter.builder.load_floats(emitter.scratch_at(emitter.layout.row_sum), first_lane);
+  };
+  store_transposed(emitter, emitter.outputs, emitter.source.shape.value_dim, emitter.layout.outputs, factor);
   store_lse(emitter);
 }
 

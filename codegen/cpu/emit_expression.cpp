@@ -15,7 +15,12 @@ namespace {
 
 bool is_vector(llvm::Value* value) { return value->getType()->isVectorTy(); }
 
-/// True when the value may change from one key to the next.
+bool is_literal(const Expression& expression) {
+  return std::holds_alternative<IntLiteral>(expression.node) || std::holds_alternative<FloatLiteral>(expression.node);
+}
+
+}  // namespace
+
 bool varies_by_key(const Expression& expression) {
   const auto any = [](const std::vector<Expression>& expressions) {
     for (const Expression& each : expressions) {
@@ -37,12 +42,6 @@ bool varies_by_key(const Expression& expression) {
       },
       [](const Parameter&) { return false; }, [](const TileCount&) { return true; });
 }
-
-bool is_literal(const Expression& expression) {
-  return std::holds_alternative<IntLiteral>(expression.node) || std::holds_alternative<FloatLiteral>(expression.node);
-}
-
-}  // namespace
 
 int array_slot(const LoweredPattern& lowered, const std::string& name) {
   for (size_t i = 0; i < lowered.arrays.size(); ++i) {
@@ -135,30 +134,45 @@ TypedValue ExpressionEmitter::emit_variable(VariableKind kind, const PairValues&
   raise_internal_error(__FILE__, __LINE__, "a variable of unknown kind");
 }
 
-TypedValue ExpressionEmitter::emit_load(const Load& load, const PairValues& pair, int vector_index) {
+llvm::Value* ExpressionEmitter::bound_array(const Load& load) {
+  const auto slot = static_cast<uint64_t>(array_slot(lowered_, load.array));
+  return builder_.ir.CreateConstInBoundsGEP1_64(builder_.ir.getInt8Ty(), row_.arrays, slot * sizeof(BoundArray));
+}
+
+ExpressionEmitter::ElementOffset ExpressionEmitter::split_offset(const Load& load, const PairValues& pair,
+                                                                 int vector_index) {
   llvm::IRBuilder<>& ir = builder_.ir;
-  const int slot = array_slot(lowered_, load.array);
-  const ArraySlot& array = lowered_.arrays[slot];
   HARRIER_CHECK(load.indices.size() <= 4, "a load has at most four indices");
-  llvm::Value* bound =
-      ir.CreateConstInBoundsGEP1_64(ir.getInt8Ty(), row_.arrays, static_cast<uint64_t>(slot) * sizeof(BoundArray));
-  llvm::Value* base = builder_.field(bound, offsetof(BoundArray, data), builder_.pointer, "data");
+  llvm::Value* bound = bound_array(load);
 
   // Offsets are 64-bit: an array may have more than 2^31 elements although each index is an int32.
   auto* i64_vector = llvm::FixedVectorType::get(builder_.i64, static_cast<unsigned>(builder_.lanes));
-  llvm::Value* uniform_offset = builder_.int64(0);
-  llvm::Value* varying_offset = nullptr;
+  ElementOffset offset{.uniform = builder_.int64(0), .varying = nullptr};
   for (size_t i = 0; i < load.indices.size(); ++i) {
     llvm::Value* index = as_int(emit(load.indices[i], pair, vector_index));
     llvm::Value* stride = builder_.field(
         bound, offsetof(BoundArray, strides) + static_cast<int64_t>(i * sizeof(int64_t)), builder_.i64, "stride");
     if (is_vector(index)) {
       llvm::Value* term = ir.CreateMul(ir.CreateSExt(index, i64_vector), builder_.splat(stride));
-      varying_offset = varying_offset == nullptr ? term : ir.CreateAdd(varying_offset, term);
+      offset.varying = offset.varying == nullptr ? term : ir.CreateAdd(offset.varying, term);
     } else {
-      uniform_offset = ir.CreateAdd(uniform_offset, ir.CreateMul(ir.CreateSExt(index, builder_.i64), stride));
+      offset.uniform = ir.CreateAdd(offset.uniform, ir.CreateMul(ir.CreateSExt(index, builder_.i64), stride));
     }
   }
+  return offset;
+}
+
+llvm::Value* ExpressionEmitter::element_offset(const Load& load, const PairValues& pair, int vector_index) {
+  const ElementOffset offset = split_offset(load, pair, vector_index);
+  if (offset.varying == nullptr) return offset.uniform;
+  return builder_.ir.CreateAdd(builder_.splat(offset.uniform), offset.varying);
+}
+
+TypedValue ExpressionEmitter::emit_load(const Load& load, const PairValues& pair, int vector_index) {
+  llvm::IRBuilder<>& ir = builder_.ir;
+  const ArraySlot& array = lowered_.arrays[array_slot(lowered_, load.array)];
+  llvm::Value* base = builder_.field(bound_array(load), offsetof(BoundArray, data), builder_.pointer, "data");
+  const auto [uniform_offset, varying_offset] = split_offset(load, pair, vector_index);
 
   llvm::Type* element = array.element == ArraySlot::Element::kFloat32 ? builder_.f32
                         : array.element == ArraySlot::Element::kInt32 ? builder_.i32

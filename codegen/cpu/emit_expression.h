@@ -52,6 +52,9 @@ class ExpressionEmitter {
   /// `vector_index` says which of hoist's query vectors `pair.query` is.
   TypedValue emit(const Expression& expression, const PairValues& pair, int vector_index);
 
+  /// Where `load` reads: elements (i64) from the array's start, a vector where that varies over the queries.
+  llvm::Value* element_offset(const Load& load, const PairValues& pair, int vector_index);
+
   /// Conversions by the language's rules.
   llvm::Value* as_float(const TypedValue& value);
   llvm::Value* as_int(const TypedValue& value);
@@ -60,6 +63,14 @@ class ExpressionEmitter {
  private:
   TypedValue emit_node(const Expression& expression, const PairValues& pair, int vector_index);
   TypedValue emit_variable(VariableKind kind, const PairValues& pair);
+  /// An element's offset in two parts: what is the same for all queries, and what is not (null where nothing is).
+  struct ElementOffset {
+    llvm::Value* uniform;
+    llvm::Value* varying;
+  };
+  ElementOffset split_offset(const Load& load, const PairValues& pair, int vector_index);
+  llvm::Value* bound_array(const Load& load);
+
   TypedValue emit_load(const Load& load, const PairValues& pair, int vector_index);
   TypedValue emit_unary(const Unary& unary, const PairValues& pair, int vector_index);
   TypedValue emit_binary(const Binary& binary, const PairValues& pair, int vector_index);
@@ -72,6 +83,9 @@ class ExpressionEmitter {
   const RowValues& row_;
   std::map<const Expression*, std::vector<TypedValue>> hoisted_;
 };
+
+/// True when the value may change from one key to the next.
+bool varies_by_key(const Expression& expression);
 
 /// The array's index in LoweredPattern::arrays (and in RowArguments::arrays).
 int array_slot(const LoweredPattern& lowered, const std::string& name);

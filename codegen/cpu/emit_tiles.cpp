@@ -1,175 +1,41 @@
 #include "codegen/cpu/emit_tiles.h"
 
-#include <cstddef>
-#include <optional>
-
 #include "codegen/cpu/emit_math.h"
 #include "codegen/cpu/emit_products.h"
-#include "ir/launch.h"
+#include "codegen/cpu/tile_scores.h"
 
 namespace harrier {
 namespace {
 
-/// Fields of the key run at hand.
-struct RunValues {
-  llvm::Value* begin;         // i64
-  llvm::Value* end;           // i64
-  llvm::Value* count;         // i32, 0 = partial
-  llvm::Value* table_counts;  // i32
-  llvm::Value* score_add;     // float, in natural units
-  llvm::Value* count_only;    // i32
-};
-
-RunValues load_run(RowEmitter& emitter, llvm::Value* runs, llvm::Value* index) {
-  KernelBuilder& builder = emitter.builder;
-  llvm::Value* offset = builder.ir.CreateMul(index, builder.int64(sizeof(KeyRun)));
-  llvm::Value* run = builder.at(runs, offset, builder.ir.getInt8Ty());
-  return {
-      .begin = builder.field(run, offsetof(KeyRun, begin), builder.i64, "run.begin"),
-      .end = builder.field(run, offsetof(KeyRun, end), builder.i64, "run.end"),
-      .count = builder.field(run, offsetof(KeyRun, count), builder.i32, "run.count"),
-      .table_counts = builder.field(run, offsetof(KeyRun, table_counts), builder.i32, "run.table_counts"),
-      .score_add = builder.field(run, offsetof(KeyRun, score_add), builder.f32, "run.score_add"),
-      .count_only = builder.field(run, offsetof(KeyRun, count_only), builder.i32, "run.count_only"),
-  };
-}
-
-/// K or V rows [first_key, first_key + key_count) as fp32 rows: in place, or widened into the scratch.
-Rows widened_rows(RowEmitter& emitter, const Rows& rows, llvm::Value* first_key, llvm::Value* key_count, int64_t dims,
-                  int64_t scratch_offset) {
+/// Turns the raw products of one tile into scores: those of keys [tile_begin, tile_begin + key_count). Gives the
+/// largest score of each query, and under pruned_as_zero the number of keys shown to it.
+Values emit_tile_scores(RowEmitter& emitter, TileScores scores_of, llvm::Value* group_lane, llvm::Value* tile_begin,
+                        llvm::Value* key_count) {
   KernelBuilder& builder = emitter.builder;
   llvm::IRBuilder<>& ir = builder.ir;
-  const DataType dtype = emitter.source.shape.dtype;
-  llvm::Type* stored = storage_type(builder, dtype);
-  llvm::Value* first_row = builder.at(rows.base, ir.CreateMul(first_key, rows.row_stride), stored);
-  if (dtype == DataType::kFloat32) return {first_row, rows.row_stride};
-
-  constexpr int64_t kChunk = 8;  // head dims are multiples of 8
-  const Rows wide{emitter.scratch_at(scratch_offset), builder.int64(dims)};
-  builder.loop(
-      builder.int64(0), key_count, 1, {},
-      [&](llvm::Value* key, std::span<llvm::Value* const>) {
-        llvm::Value* from = builder.at(first_row, ir.CreateMul(key, rows.row_stride), stored);
-        llvm::Value* to = builder.at(wide.base, ir.CreateMul(key, wide.row_stride), builder.f32);
-        builder.loop(
-            builder.int64(0), builder.int64(dims), kChunk, {},
-            [&](llvm::Value* dim, std::span<llvm::Value* const>) {
-              llvm::Value* chunk = load_widened(builder, dtype, builder.at(from, dim, stored), kChunk);
-              ir.CreateAlignedStore(chunk, builder.at(to, dim, builder.f32), llvm::Align(4));
-              return Values{};
-            },
-            "widen_dim");
-        return Values{};
+  const auto vectors = static_cast<size_t>(emitter.group_vectors());
+  const bool counts_visible = emitter.source.lowered.softmax == SoftmaxKind::kPrunedAsZero;
+  llvm::Value* scores = builder.at(emitter.scratch_at(emitter.layout.scores), group_lane, builder.f32);
+  Values start(vectors, builder.minus_infinity());
+  if (counts_visible) start.resize(2 * vectors, builder.splat_float(0.0));
+  return builder.loop(
+      builder.int64(0), key_count, 1, start,
+      [&](llvm::Value* row_in_tile, std::span<llvm::Value* const> state) {
+        llvm::Value* row = ir.CreateMul(row_in_tile, builder.int64(emitter.layout.row_lanes));
+        llvm::Value* key = ir.CreateTrunc(ir.CreateAdd(tile_begin, row_in_tile), builder.i32);
+        Values values = emitter.load_group(scores, row);
+        Values next(state.begin(), state.end());
+        for (size_t v = 0; v < vectors; ++v) {
+          const TileScores::Score score = scores_of.finish(values[v], key, static_cast<int>(v));
+          values[v] = score.value;
+          next[v] = builder.larger(values[v], next[v]);
+          if (counts_visible) next[vectors + v] = ir.CreateFAdd(next[vectors + v], score.shown);
+        }
+        if (scores_of.rewrites()) emitter.store_group(values, scores, row);
+        return next;
       },
-      "widen_key");
-  return wide;
+      "score_key");
 }
-
-/// Turns the raw products of one tile into scores: the pattern's score steps, what the run adds, the mask.
-class TileScores {
- public:
-  TileScores(RowEmitter& emitter, const RunValues& run, llvm::Value* group_lane, bool partial)
-      : emitter_(emitter),
-        builder_(emitter.builder),
-        lowered_(emitter.source.lowered),
-        run_(run),
-        group_lane_(group_lane),
-        partial_(partial),
-        folded_scale_(pure_scale(lowered_.score).has_value()),
-        positions_(emitter.query_positions(group_lane)),
-        expressions_(builder_, lowered_, emitter.row) {
-    if (partial) expressions_.hoist(*lowered_.visible, positions_);
-    if (!folded_scale_) expressions_.hoist(lowered_.score, positions_);
-    const bool counted_whole = lowered_.counted && !partial;
-    if (!lowered_.additive_padding && !counted_whole) return;
-    llvm::IRBuilder<>& ir = builder_.ir;
-    llvm::Value* added = ir.CreateFMul(run.score_add, builder_.float32(kLog2E));
-    if (counted_whole) added = ir.CreateFAdd(added, emit_log2(builder_, ir.CreateSIToFP(run.count, builder_.f32)));
-    run_add_ = builder_.splat(added);
-  }
-
-  /// Works on the scratch's scores of keys [tile_begin, tile_begin + key_count). Gives the largest score of each query,
-  /// and under pruned_as_zero the number of keys shown to it.
-  Values emit(llvm::Value* tile_begin, llvm::Value* key_count) {
-    llvm::IRBuilder<>& ir = builder_.ir;
-    const auto vectors = static_cast<size_t>(emitter_.group_vectors());
-    const bool rewrites = partial_ || !folded_scale_ || run_add_ != nullptr;
-    llvm::Value* scores = builder_.at(emitter_.scratch_at(emitter_.layout.scores), group_lane_, builder_.f32);
-    Values start(vectors, builder_.minus_infinity());
-    if (counts_visible()) start.resize(2 * vectors, builder_.splat_float(0.0));
-    return builder_.loop(
-        builder_.int64(0), key_count, 1, start,
-        [&](llvm::Value* row_in_tile, std::span<llvm::Value* const> state) {
-          llvm::Value* row = ir.CreateMul(row_in_tile, builder_.int64(emitter_.layout.row_lanes));
-          llvm::Value* key = ir.CreateTrunc(ir.CreateAdd(tile_begin, row_in_tile), builder_.i32);
-          Values values = emitter_.load_group(scores, row);
-          Values next(state.begin(), state.end());
-          for (size_t v = 0; v < vectors; ++v) {
-            values[v] = finished_score(values[v], key, static_cast<int>(v));
-            llvm::Value* visible_now = builder_.splat_float(1.0);
-            if (partial_) {
-              const TypedValue multiplicity = visible(key, static_cast<int>(v));
-              llvm::Value* shown = builder_.splat(expressions_.as_bool(multiplicity));
-              values[v] = masked_score(values[v], multiplicity, shown);
-              visible_now = ir.CreateUIToFP(shown, builder_.f32_vector);
-            }
-            next[v] = builder_.larger(values[v], next[v]);
-            if (counts_visible()) next[vectors + v] = ir.CreateFAdd(next[vectors + v], visible_now);
-          }
-          if (rewrites) emitter_.store_group(values, scores, row);
-          return next;
-        },
-        "score_key");
-  }
-
-  bool counts_visible() const { return lowered_.softmax == SoftmaxKind::kPrunedAsZero; }
-
-  /// 1 for each query of the vector that sees the key, else 0.
-  llvm::Value* visible_as_float(llvm::Value* key, int vector) {
-    llvm::Value* shown = builder_.splat(expressions_.as_bool(visible(key, vector)));
-    return builder_.ir.CreateUIToFP(shown, builder_.f32_vector);
-  }
-
- private:
-  /// Whether each query of the vector sees the key (bool), or how often (int) where the pattern counts.
-  TypedValue visible(llvm::Value* key, int vector) {
-    const PairValues pair{.query = positions_[vector], .key = key, .table_counts = run_.table_counts};
-    return expressions_.emit(*lowered_.visible, pair, vector);
-  }
-
-  /// The score in base-2 units, with what the run adds to it.
-  llvm::Value* finished_score(llvm::Value* dot, llvm::Value* key, int vector) {
-    llvm::IRBuilder<>& ir = builder_.ir;
-    llvm::Value* score = dot;
-    if (!folded_scale_) {
-      const PairValues pair{.query = positions_[vector], .key = key, .score = dot, .table_counts = run_.table_counts};
-      score = builder_.splat(expressions_.as_float(expressions_.emit(lowered_.score, pair, vector)));
-      score = ir.CreateFMul(score, builder_.splat_float(kLog2E));
-    }
-    return run_add_ == nullptr ? score : ir.CreateFAdd(score, run_add_);
-  }
-
-  llvm::Value* masked_score(llvm::Value* score, const TypedValue& multiplicity, llvm::Value* shown) {
-    llvm::IRBuilder<>& ir = builder_.ir;
-    if (lowered_.counted) {
-      // A key that counts n times is a key whose weight is n exp(s) = exp(s + log n).
-      llvm::Value* number = expressions_.as_float({expressions_.as_int(multiplicity), ExpressionType::kInt});
-      score = ir.CreateFAdd(score, emit_log2(builder_, builder_.splat(number)));
-    }
-    return ir.CreateSelect(shown, score, builder_.minus_infinity());
-  }
-
-  RowEmitter& emitter_;
-  KernelBuilder& builder_;
-  const LoweredPattern& lowered_;
-  const RunValues& run_;
-  llvm::Value* group_lane_;
-  bool partial_;
-  bool folded_scale_;
-  Values positions_;
-  ExpressionEmitter expressions_;
-  llvm::Value* run_add_ = nullptr;
-};
 
 /// Turns the tile's scores into weights P^T = exp2(S^T - max) and advances the running statistics. Gives the factor by
 /// which earlier outputs shrink.
@@ -236,10 +102,16 @@ void emit_tile(RowEmitter& emitter, const RunValues& run, llvm::Value* tile_begi
 
   emitter.for_each_group([&](llvm::Value* group_lane) {
     // S = Q K^T
-    emit_scores(emitter, keys, key_count, group_lane);
+    emit_scores(emitter,
+                {.rows = keys,
+                 .dims = source.shape.head_dim,
+                 .operand = emitter.layout.queries,
+                 .result = emitter.layout.scores},
+                key_count, group_lane);
     // score steps, mask
     const auto scores = [&](bool partial) {
-      return TileScores(emitter, run, group_lane, partial).emit(tile_begin, key_count);
+      return emit_tile_scores(emitter, TileScores(emitter, run, group_lane, partial), group_lane, tile_begin,
+                              key_count);
     };
     const Values statistics = source.lowered.visible.has_value()
                                   ? builder.if_else(
@@ -251,7 +123,12 @@ void emit_tile(RowEmitter& emitter, const RunValues& run, llvm::Value* tile_begi
     // P = exp(S - max), O = O * rescale + P V
     const Values rescale = emit_softmax_update(emitter, key_count, group_lane,
                                                Values(all.begin(), all.begin() + static_cast<int64_t>(vectors)));
-    emit_output_update(emitter, values, key_count, group_lane, rescale);
+    emit_query_update(emitter,
+                      {.rows = values,
+                       .dims = source.shape.value_dim,
+                       .weights = emitter.layout.scores,
+                       .sums = emitter.layout.outputs},
+                      key_count, group_lane, rescale);
   });
 }
 
@@ -316,17 +193,6 @@ void emit_runs(RowEmitter& emitter, llvm::Value* runs, llvm::Value* run_count) {
             attend, "count_only");
       },
       "run");
-}
-
-std::optional<Parameter> pure_scale(const Expression& score) {
-  const auto* product = std::get_if<Binary>(&score.node);
-  if (product == nullptr || product->kind != BinaryKind::kMultiply) return std::nullopt;
-  const auto* variable = std::get_if<Variable>(&product->left->node);
-  const auto* parameter = std::get_if<Parameter>(&product->right->node);
-  if (variable == nullptr || variable->kind != VariableKind::kScore || parameter == nullptr || !parameter->is_float) {
-    return std::nullopt;
-  }
-  return *parameter;
 }
 
 }  // namespace harrier

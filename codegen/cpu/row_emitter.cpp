@@ -75,4 +75,34 @@ llvm::Value* load_widened(KernelBuilder& builder, DataType dtype, llvm::Value* a
   return ir.CreateBitCast(ir.CreateShl(wide, llvm::ConstantInt::get(wide->getType(), 16)), vector_of(builder.f32));
 }
 
+Rows widened_rows(RowEmitter& emitter, const Rows& rows, llvm::Value* first_row, llvm::Value* row_count, int64_t dims,
+                  int64_t scratch_offset) {
+  KernelBuilder& builder = emitter.builder;
+  llvm::IRBuilder<>& ir = builder.ir;
+  const DataType dtype = emitter.source.shape.dtype;
+  llvm::Type* stored = storage_type(builder, dtype);
+  llvm::Value* begin = builder.at(rows.base, ir.CreateMul(first_row, rows.row_stride), stored);
+  if (dtype == DataType::kFloat32) return {begin, rows.row_stride};
+
+  constexpr int64_t kChunk = 8;  // head dims are multiples of 8
+  const Rows wide{emitter.scratch_at(scratch_offset), builder.int64(dims)};
+  builder.loop(
+      builder.int64(0), row_count, 1, {},
+      [&](llvm::Value* row, std::span<llvm::Value* const>) {
+        llvm::Value* from = builder.at(begin, ir.CreateMul(row, rows.row_stride), stored);
+        llvm::Value* to = builder.at(wide.base, ir.CreateMul(row, wide.row_stride), builder.f32);
+        builder.loop(
+            builder.int64(0), builder.int64(dims), kChunk, {},
+            [&](llvm::Value* dim, std::span<llvm::Value* const>) {
+              llvm::Value* chunk = load_widened(builder, dtype, builder.at(from, dim, stored), kChunk);
+              ir.CreateAlignedStore(chunk, builder.at(to, dim, builder.f32), llvm::Align(4));
+              return Values{};
+            },
+            "widen_dim");
+        return Values{};
+      },
+      "widen_row");
+  return wide;
+}
+
 }  // namespace harrier

@@ -54,4 +54,9 @@ llvm::Value* load_widened(KernelBuilder& builder, DataType dtype, llvm::Value* a
 /// The LLVM type that `dtype` is stored as.
 llvm::Type* storage_type(KernelBuilder& builder, DataType dtype);
 
+/// `row_count` rows of `rows` (elements of the dtype) from `first_row` on (both i64) as fp32 rows: in place, or widened
+/// into the scratch at `scratch_offset`.
+Rows widened_rows(RowEmitter& emitter, const Rows& rows, llvm::Value* first_row, llvm::Value* row_count, int64_t dims,
+                  int64_t scratch_offset);
+
 }  // namespace harrier

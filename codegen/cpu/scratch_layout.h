@@ -21,9 +21,17 @@ struct ScratchLayout {
   int64_t values;        // V widened to fp32 [tile_k, value_dim]; empty for fp32
   int64_t transpose;     // between the halves of a transposition [lanes, lanes]
   int64_t block;         // a transposed block of outputs [lanes, lanes]
-  int64_t floats;        // size of the whole
+  // The rest is empty in a forward kernel. There, `outputs` is dQ^T [head_dim, row_lanes].
+  int64_t d_outputs;       // dO^T [value_dim, row_lanes]
+  int64_t d_weights;       // dP^T, then the gradient of S^T [tile_k, row_lanes]
+  int64_t delta;           // rowsum(dO * O) [row_lanes]
+  int64_t query_rows;      // Q widened to fp32 [tile_q, head_dim]; empty for fp32
+  int64_t d_output_rows;   // dO widened to fp32 [tile_q, value_dim]; empty for fp32
+  int64_t load_gradients;  // for each load whose index is the same for all keys [loads, row_lanes]
+  int64_t floats;          // size of the whole
 };
 
-ScratchLayout scratch_layout(const Shape& shape, const CpuPlan& plan);
+/// `loads`: float loads of the score that a backward kernel differentiates in.
+ScratchLayout scratch_layout(const Shape& shape, const CpuPlan& plan, int64_t loads = 0);
 
 }  // namespace harrier

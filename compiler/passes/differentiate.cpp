@@ -44,10 +44,12 @@ Expression difference(const Expression& x, const Expression& y) {
 
 Expression product(const Expression& x, const Expression& y) {
   if (is_literal(x, 0) || is_literal(y, 0)) return zero();
-  if (is_literal(x, 1)) return y;
-  if (is_literal(y, 1)) return x;
-  if (is_literal(x, -1)) return negated(y);
-  if (is_literal(y, -1)) return negated(x);
+  // An integer needs the number beside it to become a float.
+  const bool are_floats = type_of(x) == ExpressionType::kFloat && type_of(y) == ExpressionType::kFloat;
+  if (are_floats && is_literal(x, 1)) return y;
+  if (are_floats && is_literal(y, 1)) return x;
+  if (are_floats && is_literal(x, -1)) return negated(y);
+  if (are_floats && is_literal(y, -1)) return negated(x);
   if (literal_of(x) && literal_of(y)) return constant(*literal_of(x) * *literal_of(y));
   return x * y;
 }

@@ -61,7 +61,11 @@ void optimise(llvm::Module& module, llvm::TargetMachine& machine) {
 
 }  // namespace
 
-CpuFunction jit_compile(llvm::orc::ThreadSafeModule module, const CpuTarget& target, const std::string& name) {
+void* CpuModule::address_of(const std::string& name) const {
+  return value_of(jit_->lookup(name), "compile the kernel").toPtr<void*>();
+}
+
+CpuModule jit_compile(llvm::orc::ThreadSafeModule module, const CpuTarget& target) {
   initialise_llvm_once();
   llvm::orc::JITTargetMachineBuilder machine_builder{llvm::Triple(target.triple)};
   machine_builder.setCPU(target.cpu);
@@ -79,8 +83,7 @@ CpuFunction jit_compile(llvm::orc::ThreadSafeModule module, const CpuTarget& tar
   if (llvm::Error error = jit->addIRModule(std::move(module))) {
     throw ToolchainError("LLVM could not add the kernel's module: " + llvm::toString(std::move(error)));
   }
-  const llvm::orc::ExecutorAddr address = value_of(jit->lookup(name), "compile the kernel");
-  return {jit, address.toPtr<CpuRowFunction>()};
+  return CpuModule(std::move(jit));
 }
 
 }  // namespace harrier

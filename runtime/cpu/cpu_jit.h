@@ -1,28 +1,39 @@
-// LLVM ORC: a module in, a function pointer out.
+// LLVM ORC: a module in, function pointers out.
 #pragma once
 
 #include <llvm/ExecutionEngine/Orc/ThreadSafeModule.h>
 
 #include <memory>
 #include <string>
+#include <utility>
 
-#include "ir/launch.h"
 #include "ir/plan.h"
+
+namespace llvm::orc {
+class LLJIT;
+}
 
 namespace harrier {
 
-/// A compiled module. Keeps its code alive; the function may be called from any number of threads.
-class CpuFunction {
+/// A compiled module. Cheap to copy; keeps its code alive. Its functions may be called from any number of threads.
+class CpuModule {
  public:
-  CpuFunction(std::shared_ptr<void> code, CpuRowFunction function) : code_(std::move(code)), function_(function) {}
-  void operator()(const RowArguments& arguments) const { function_(&arguments); }
+  explicit CpuModule(std::shared_ptr<llvm::orc::LLJIT> jit) : jit_(std::move(jit)) {}
+
+  /// The function `name`, whose type the caller knows; the first call compiles the module. Throws ToolchainError with
+  /// LLVM's words.
+  template <typename Function>
+  Function function(const std::string& name) const {
+    return reinterpret_cast<Function>(address_of(name));
+  }
 
  private:
-  std::shared_ptr<void> code_;
-  CpuRowFunction function_;
+  void* address_of(const std::string& name) const;
+
+  std::shared_ptr<llvm::orc::LLJIT> jit_;
 };
 
-/// Optimises and compiles `module` for `target` and finds `name` in it. Throws ToolchainError with LLVM's words.
-CpuFunction jit_compile(llvm::orc::ThreadSafeModule module, const CpuTarget& target, const std::string& name);
+/// Optimises `module` for `target`. Throws ToolchainError with LLVM's words.
+CpuModule jit_compile(llvm::orc::ThreadSafeModule module, const CpuTarget& target);
 
 }  // namespace harrier

@@ -4,12 +4,12 @@
 #include <sys/mman.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numbers>
 #include <vector>
 
 #include "codegen/cpu/emit_attention.h"
-#include "codegen/cpu/scratch_layout.h"
 #include "ir/error.h"
 #include "runtime/cpu/cpu_jit.h"
 #include "runtime/cpu/cpu_target.h"
@@ -30,8 +30,13 @@ CpuKernelSource source_of(const LoweredPattern& lowered, const CpuTarget& target
                    .value_block = 4}};
 }
 
-CpuFunction function_of(const CpuKernelSource& source, const CpuTarget& target) {
-  return jit_compile(emit_attention(source, target), target, kCpuRowFunctionName);
+/// Keeps the code that it calls alive.
+using RowFunction = std::function<void(const RowArguments&)>;
+
+RowFunction function_of(const CpuKernelSource& source, const CpuTarget& target) {
+  const CpuModule module = jit_compile(emit_attention(source, target), target);
+  const auto function = module.function<CpuRowFunction>(kCpuRowFunctionName);
+  return [module, function](const RowArguments& arguments) { function(&arguments); };
 }
 
 /// With one key, O is V whatever the score, and LSE is the score itself: a probe for any expression.
@@ -42,8 +47,8 @@ class ScoreProbe {
     LoweredPattern lowered;
     lowered.score = score;
     const CpuKernelSource source = source_of(lowered, target);
-    function_ = std::make_unique<CpuFunction>(function_of(source, target));
-    scratch_.resize(static_cast<size_t>(scratch_layout(source.shape, source.plan).floats) + 16);
+    function_ = function_of(source, target);
+    scratch_.resize(static_cast<size_t>(scratch_floats(source)) + 16);
   }
 
   /// The score of a pair whose q . k is `dot`.
@@ -56,35 +61,35 @@ class ScoreProbe {
     std::vector<float> out(kDims);
     float lse = 0;
     const KeyRun run{.begin = 0, .end = 1, .count = 1, .table_counts = 0, .score_add = 0, .count_only = 0};
-    (*function_)({.q = q.data(),
-                  .k = k.data(),
-                  .v = v.data(),
-                  .out = out.data(),
-                  .lse = &lse,
-                  .q_stride = kDims,
-                  .k_stride = kDims,
-                  .v_stride = kDims,
-                  .out_stride = kDims,
-                  .lse_stride = 1,
-                  .query_token = 0,
-                  .key_token = 0,
-                  .batch = 0,
-                  .head = 0,
-                  .query_begin = 0,
-                  .query_count = 1,
-                  .query_length = 1,
-                  .key_length = 1,
-                  .runs = &run,
-                  .run_count = 1,
-                  .arrays = nullptr,
-                  .int_parameters = nullptr,
-                  .float_parameters = nullptr,
-                  .scratch = scratch_.data()});
+    function_({.q = q.data(),
+               .k = k.data(),
+               .v = v.data(),
+               .out = out.data(),
+               .lse = &lse,
+               .q_stride = kDims,
+               .k_stride = kDims,
+               .v_stride = kDims,
+               .out_stride = kDims,
+               .lse_stride = 1,
+               .query_token = 0,
+               .key_token = 0,
+               .batch = 0,
+               .head = 0,
+               .query_begin = 0,
+               .query_count = 1,
+               .query_length = 1,
+               .key_length = 1,
+               .runs = &run,
+               .run_count = 1,
+               .arrays = nullptr,
+               .int_parameters = nullptr,
+               .float_parameters = nullptr,
+               .scratch = scratch_.data()});
     return lse;
   }
 
  private:
-  std::unique_ptr<CpuFunction> function_;
+  RowFunction function_;
   std::vector<float> scratch_;
 };
 
@@ -169,8 +174,8 @@ TEST(RowFunction, ReachesElementsBeyond32BitOffsets) {
   source.plan.tile_q = 8;
   source.plan.q_vectors = 1;
   if (target.vector_lanes == 4) source.plan.q_vectors = 2;
-  const CpuFunction function = function_of(source, target);
-  std::vector<float> scratch(static_cast<size_t>(scratch_layout(source.shape, source.plan).floats));
+  const RowFunction function = function_of(source, target);
+  std::vector<float> scratch(static_cast<size_t>(scratch_floats(source)));
   const KeyRun run{.begin = 0, .end = kTokens, .count = 1, .table_counts = 0, .score_add = 0, .count_only = 0};
   const BoundArray array{.data = bias.data(), .strides = {kStride, 1, 0, 0}};
   function({.q = q.data(),

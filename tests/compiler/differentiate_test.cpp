@@ -50,6 +50,7 @@ Slope slopes_at(const Expression& expression, const Expression& variable, const 
 
 void expect_alike(const Expression& expression, const Point& at) {
   for (const Expression& variable : {s(), load("gain", {constant(int64_t{0})}, true), load("shift", {}, true)}) {
+    EXPECT_EQ(type_of(derivative(expression, variable)), ExpressionType::kFloat) << print(expression);
     const auto [actual, expected] = slopes_at(expression, variable, at);
     if (!std::isfinite(expected)) continue;  // the operators of the expression left the range of numbers
     EXPECT_NEAR(actual, expected, 1e-9 * std::max(1.0, std::abs(expected)))
@@ -76,7 +77,7 @@ Expression draw_expression(int depth) {
       case 2:
         return constant(draw_number());
       case 3:
-        return constant(1.0) * (q() - k());
+        return q() - k();  // an integer, which becomes a float beside one
       default:
         return s();
     }

@@ -69,9 +69,6 @@ TEST(Compiler, TimesEveryPassAndDumpsTheOneAskedFor) {
 }
 
 TEST(Compiler, RefusesWhatItCannotDoInOneLine) {
-  Workload backward = window_workload(4);
-  backward.shape.direction = Direction::kBackward;
-  EXPECT_THROW(compile(backward), InvalidInput);
   Workload odd = window_workload(4);
   odd.shape.head_dim = 20;
   EXPECT_THROW(compile(odd), InvalidInput);
