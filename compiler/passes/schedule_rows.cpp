@@ -1,6 +1,7 @@
 #include "compiler/passes/schedule_rows.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 namespace harrier {
@@ -62,6 +63,25 @@ std::vector<ScheduledRow> schedule_rows(const TileMap& map, const Geometry& geom
     group = end;
   }
   return order;
+}
+
+std::vector<ScheduledRow> spread_rows(const std::vector<ScheduledRow>& order) {
+  std::vector<ScheduledRow> spread;
+  spread.reserve(order.size());
+  for (auto first = order.begin(); first != order.end();) {
+    const auto continues = [&](std::vector<ScheduledRow>::const_iterator row) {
+      return row->batch == first->batch && row->head == first->head && row->tile - first->tile == row - first;
+    };
+    auto end = first + 1;
+    while (end != order.end() && continues(end)) ++end;
+    // As far apart as leaves as many rows between two neighbours.
+    const auto step = static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(end - first))));
+    for (int64_t start = 0; start < step; ++start) {
+      for (int64_t row = start; row < end - first; row += step) spread.push_back(first[row]);
+    }
+    first = end;
+  }
+  return spread;
 }
 
 }  // namespace harrier

@@ -85,5 +85,34 @@ TEST(ScheduleRows, NamesEveryRowOfEveryHeadOnceByFallingCost) {
   }
 }
 
+TEST(SpreadRows, SetsNeighbouringTilesOfAHeadApart) {
+  std::vector<ScheduledRow> order;
+  for (int tile = 0; tile < 9; ++tile) order.push_back({.batch = 0, .head = 0, .tile = tile});
+  order.push_back({.batch = 0, .head = 1, .tile = 0});
+  std::vector<int> tiles;
+  for (const ScheduledRow& row : spread_rows(order)) tiles.push_back(row.tile);
+  EXPECT_EQ(tiles, (std::vector<int>{0, 3, 6, 1, 4, 7, 2, 5, 8, 0}));
+}
+
+TEST(SpreadRows, KeepsRowsThatAreNoNeighboursAndLosesNone) {
+  EXPECT_TRUE(spread_rows({}).empty());
+  // Of a causal mask: the longest rows of all heads first.
+  const std::vector<ScheduledRow> falling = {{0, 0, 2}, {0, 1, 2}, {0, 0, 1}, {0, 1, 1}, {1, 0, 0}};
+  EXPECT_EQ(spread_rows(falling), falling);
+  std::mt19937_64 random(7);
+  SCOPED_TRACE("seed 7");
+  std::vector<ScheduledRow> order;
+  for (int i = 0; i < 300; ++i) {
+    order.push_back(
+        {.batch = static_cast<int32_t>(random() % 2), .head = i, .tile = static_cast<int32_t>(random() % 3)});
+  }
+  const auto key = [](const ScheduledRow& row) { return std::tuple(row.batch, row.head, row.tile); };
+  std::set<std::tuple<int, int, int>> before;
+  std::set<std::tuple<int, int, int>> after;
+  for (const ScheduledRow& row : order) before.insert(key(row));
+  for (const ScheduledRow& row : spread_rows(order)) after.insert(key(row));
+  EXPECT_EQ(before, after);
+}
+
 }  // namespace
 }  // namespace harrier

@@ -1,6 +1,8 @@
 #include "support/backward_case.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <string>
 
@@ -78,10 +80,8 @@ double backward_tolerance_of(DataType dtype) {
   return dtype == DataType::kFloat32 ? 1e-4 : 6 * tolerance_of(dtype);
 }
 
-BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions& options) {
-  Workload forward = test.workload;
+BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions& options, ForwardBy forward_by) {
   Workload backward = test.workload;
-  forward.shape.direction = Direction::kForward;
   backward.shape.direction = Direction::kBackward;
   const Shape& shape = test.workload.shape;
   const Pattern& pattern = test.workload.pattern;
@@ -112,7 +112,17 @@ BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions
   tensors.lse.shape.pop_back();
   tensors.lse.strides.pop_back();
   describe_geometry(tensors, test.geometry, test.layout);
-  compile(forward, options).run(tensors, arrays.bindings);
+  const oracle::Forward output =
+      oracle::forward(pattern, shape, test.geometry, arrays.bindings, q_values, k_values, v_values);
+  if (forward_by == ForwardBy::kKernel) {
+    Workload forward = test.workload;
+    forward.shape.direction = Direction::kForward;
+    compile(forward, options).run(tensors, arrays.bindings);
+  } else {
+    const auto is_real = [](const Sequence& sequence, int64_t position) { return position < sequence.query_valid; };
+    fill(out.buffer, test.layout, test.geometry, true, shape.heads, shape.dtype, output.out, is_real);
+    fill(lse, test.layout, test.geometry, true, shape.heads, DataType::kFloat32, output.lse, is_real);
+  }
 
   AttentionGradients gradients{
       .d_out = d_out.buffer.view, .d_q = d_q.buffer.view, .d_k = d_k.buffer.view, .d_v = d_v.buffer.view};
@@ -124,8 +134,6 @@ BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions
 
   BackwardErrors errors;
   // O of a query and dV of a key are zeros exactly where the other sees no pair.
-  const oracle::Forward output =
-      oracle::forward(pattern, shape, test.geometry, arrays.bindings, q_values, k_values, v_values);
   const auto compare = [&](Operand& operand, const std::vector<double>& reference, const std::vector<double>& guide) {
     append_bytes(errors.gradients, operand.buffer.bytes.data(), operand.buffer.bytes.size());
     const std::vector<double> actual =
@@ -139,8 +147,12 @@ BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions
   errors.d_v = compare(d_v, expected.d_v, expected.d_v);
   for (const auto& [name, floats] : array_memory.memory) {
     append_bytes(errors.gradients, floats.data(), floats.size() * sizeof(float));
-    const std::vector<double> actual(floats.begin() + 1, floats.end() - 1);
-    errors.d_arrays = std::max(errors.d_arrays, max_error(actual, expected.d_arrays.at(name)));
+    const std::vector<double>& reference = expected.d_arrays.at(name);
+    const std::vector<double>& magnitudes = expected.d_array_magnitudes.at(name);
+    for (size_t i = 0; i < reference.size(); ++i) {
+      const double error = std::abs(static_cast<double>(floats[i + 1]) - reference[i]) / std::max(1.0, magnitudes[i]);
+      errors.d_arrays = std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(errors.d_arrays, error);
+    }
     errors.canaries_intact =
         errors.canaries_intact && floats.front() == ArrayMemory::kCanary && floats.back() == ArrayMemory::kCanary;
   }

@@ -9,8 +9,8 @@
 
 namespace harrier {
 
-/// Largest errors, relative to max(1, |expected|); infinity where an element was not written or the poison came
-/// through.
+/// Largest errors, relative to max(1, |expected|), those of arrays to what their sums add up; infinity where an element
+/// was not written or the poison came through.
 struct BackwardErrors {
   double d_q = 0;
   double d_k = 0;
@@ -21,8 +21,13 @@ struct BackwardErrors {
   std::vector<uint8_t> gradients;  // all that was written, to compare runs bit by bit
 };
 
-/// Compiles the case's workload in both directions, runs forward and backward on random tensors and arrays.
-BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions& options = {});
+/// Whose O and LSE the backward call reads: the oracle's, rounded, or those of a kernel for the same workload (which
+/// takes as long to compile as the one under test).
+enum class ForwardBy { kOracle, kKernel };
+
+/// Compiles the case's workload with direction backward and runs it on random tensors and arrays.
+BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions& options = {},
+                                 ForwardBy forward_by = ForwardBy::kOracle);
 
 /// What rounding of O and of the gradients to the workload's dtype may cost.
 double backward_tolerance_of(DataType dtype);

@@ -233,13 +233,19 @@ Backward backward(const Pattern& pattern, const Shape& shape, const Geometry& ge
   Backward result{.d_q = zeros(geometry.query_tokens, shape.heads, shape.head_dim),
                   .d_k = zeros(geometry.key_tokens, shape.kv_heads, shape.head_dim),
                   .d_v = zeros(geometry.key_tokens, shape.kv_heads, shape.value_dim),
-                  .d_arrays = {}};
+                  .d_arrays = {},
+                  .d_array_magnitudes = {}};
   for (const ArrayUse& use : array_uses(pattern)) {
     const bool is_learned = use.role == ArrayRole::kAlibiSlopes || use.role == ArrayRole::kBias ||
                             use.role == ArrayRole::kSinkLogits || use.role == ArrayRole::kExpressionFloat;
     if (!is_learned) continue;
     result.d_arrays[use.name].resize(static_cast<size_t>(element_count(bindings.at(use.name).shape)));
   }
+  result.d_array_magnitudes = result.d_arrays;
+  const auto add_to_array = [&](const std::string& array, int64_t index, double term) {
+    result.d_arrays[array][static_cast<size_t>(index)] += term;
+    result.d_array_magnitudes[array][static_cast<size_t>(index)] += std::abs(term);
+  };
   const Context context{geometry, bindings, shape.heads};
   for_each_row(problem, context, result.d_arrays.empty() ? Slopes::kOfProducts : Slopes::kOfArraysToo,
                [&](const Sequence& sequence, int64_t h, int64_t position, const Row& row) {
@@ -255,7 +261,7 @@ Backward backward(const Pattern& pattern, const Shape& shape, const Geometry& ge
                  }
                  if (const auto* sink = std::get_if<SoftmaxSinkLogit>(&pattern.softmax)) {
                    const double probability = std::exp(sink_logit(pattern, context, h) - row.lse);
-                   result.d_arrays[sink->logits][static_cast<size_t>(h)] -= probability * mean;
+                   add_to_array(sink->logits, h, -probability * mean);
                  }
                  for (size_t i = 0; i < row.keys.size(); ++i) {
                    const Attended& key = row.keys[i];
@@ -265,7 +271,7 @@ Backward backward(const Pattern& pattern, const Shape& shape, const Geometry& ge
                    if (probability == 0) continue;
                    const double d_score = probability * (d_probabilities[i] - mean);
                    for (const auto& [element, slope] : key.element_slopes) {
-                     result.d_arrays[element.array][static_cast<size_t>(element.index)] += d_score * slope;
+                     add_to_array(element.array, element.index, d_score * slope);
                    }
                    const double d_dot = d_score * key.slope;
                    const int64_t q_start = problem.q_start(q_token, h);

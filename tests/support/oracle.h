@@ -48,6 +48,8 @@ struct Backward {
   std::vector<double> d_k;
   std::vector<double> d_v;
   std::map<std::string, std::vector<double>> d_arrays;
+  // Sums of the absolute values of what d_arrays sums: errors of rounding grow with these.
+  std::map<std::string, std::vector<double>> d_array_magnitudes;
 };
 Backward backward(const Pattern& pattern, const Shape& shape, const Geometry& geometry, const Bindings& bindings,
                   const std::vector<double>& q, const std::vector<double>& k, const std::vector<double>& v,
