@@ -100,11 +100,6 @@ void check_no_sharing(const std::vector<Named>& written, const std::vector<Named
   }
 }
 
-bool has_gradient(ArrayRole role) {
-  return role == ArrayRole::kAlibiSlopes || role == ArrayRole::kBias || role == ArrayRole::kSinkLogits ||
-         role == ArrayRole::kExpressionFloat;
-}
-
 void check_array_gradient(const std::string& name, const TensorView& gradient, const std::vector<ArrayUse>& uses,
                           const Bindings& bindings) {
   const auto use = std::ranges::find(uses, name, &ArrayUse::name);

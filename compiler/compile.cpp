@@ -24,7 +24,8 @@ CompiledKernel prepare(const Workload& workload, const CompileOptions& options) 
 
 /// Everything that the compiled function depends on; numbers of the pattern are arguments and not part of it.
 std::string structure_key(const Compilation& compilation) {
-  return structural_text(compilation.lowered) + print(compilation.workload.shape) + print(compilation.plan) +
+  const char* padding = compilation.lowered.additive_padding ? "additive padding\n" : "";
+  return structural_text(compilation.lowered) + padding + print(compilation.workload.shape) + print(compilation.plan) +
          compilation.target.cpu + compilation.target.features;
 }
 

@@ -36,7 +36,7 @@ RunReport Kernel::run(const AttentionTensors& tensors, const Bindings& bindings,
   const Compilation& compilation = compiled_->compilation;
   if (compilation.workload.shape.direction == Direction::kBackward) {
     throw InvalidInput(
-        "the kernel is compiled with direction backward; call run_backward, or compile direction forward");
+        "the kernel is compiled with direction backward; call run_backward, or compile direction forward for run");
   }
   const Geometry geometry = check_tensors(tensors, compilation.workload.shape);
   RunReport report;

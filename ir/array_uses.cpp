@@ -116,6 +116,11 @@ const char* name_of(ArrayRole role) {
   return "float array";
 }
 
+bool has_gradient(ArrayRole role) {
+  return role == ArrayRole::kAlibiSlopes || role == ArrayRole::kBias || role == ArrayRole::kSinkLogits ||
+         role == ArrayRole::kExpressionFloat;
+}
+
 std::vector<ArrayUse> array_uses(const Pattern& pattern) {
   UseCollector collector;
   collector.add_mask(pattern.mask);

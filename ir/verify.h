@@ -39,6 +39,9 @@ enum class ArrayRole {
 /// "segment ids", "block table", ...
 const char* name_of(ArrayRole role);
 
+/// True for the floats that scores or the softmax read: what can be learned.
+bool has_gradient(ArrayRole role);
+
 struct ArrayUse {
   std::string name;
   ArrayRole role;

@@ -72,6 +72,11 @@ can be made from two patterns, as Longformer needs for its global rows:
   harrier run local.attn  --q q.npy  --k k.npy  --v v.npy  --out o.npy
   harrier run global.attn --q qg.npy --k kg.npy --v vg.npy --bind tokens=tokens.npy --merge-into o.npy --expect ref.npy
 
+With --backward the forward pass runs once, then gradients of sum(out x d_out) are computed as often as --repeat says:
+of q, k, v and of every float array that the scores or the softmax read. --expect-gradients compares those whose files
+are there.
+  harrier run window.attn --backward --d-out do.npy --q q.npy --k k.npy --v v.npy --gradients grad_
+
 --expect compares everywhere: |a - b| <= tolerance x max(1, |b|).
 The first run touches fresh memory: give --repeat 5 or more for times worth quoting. Useful flops are
 2 x (head_dim + value_dim) x visible pairs; times count everything from the call to its return.)";
@@ -166,6 +171,12 @@ CLI::App* add_run(CLI::App& app, RunOptions& options, std::vector<std::string>& 
   add_file("--lse", options.lse, "Write the logarithm of the softmax's denominator");
   add_file("--merge-into", options.merge_into, "Keep this file's rows where no key is visible");
   add_file("--expect", options.expect, "Compare the output with this file");
+  command->add_flag("--backward", options.backward, "Gradients too (a file with direction backward says so itself)");
+  add_file("--d-out", options.d_out, "Gradient of the output (default: drawn at random)");
+  command->add_option("--gradients", options.gradients, "Write PREFIXd_q.npy, d_k, d_v, and d_NAME of float arrays")
+      ->type_name("PREFIX");
+  command->add_option("--expect-gradients", options.expect_gradients, "Compare with PREFIXd_q.npy and so on")
+      ->type_name("PREFIX");
   command->add_option("--tolerance", options.tolerance, "Of the comparison (default 1e-4)")->type_name("X");
   command->add_option("--backend", options.backend, "cpu, cuda or auto (default auto)")->type_name("NAME");
   command->add_option("--repeat", options.repeat, "Runs to take the median of (default 1)")->type_name("N");

@@ -80,6 +80,10 @@ struct RunOptions {
   std::string lse;
   std::string merge_into;
   std::string expect;
+  bool backward = false;         // gradients too; a workload with direction backward asks for them by itself
+  std::string d_out;             // of the output; else drawn at random
+  std::string gradients;         // prefix of the files to write: PREFIXd_q.npy, ...
+  std::string expect_gradients;  // prefix of the files to compare with
   double tolerance = 1e-4;
   std::string backend = "auto";
   int repeat = 1;

@@ -6,13 +6,16 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <optional>
 #include <ostream>
+#include <utility>
 
 #include "cli/backend.h"
 #include "cli/commands.h"
 #include "cli/convert.h"
 #include "cli/output_file.h"
+#include "cli/run_gradients.h"
 #include "cli/run_inputs.h"
 #include "cli/run_output.h"
 #include "cli/run_report.h"
@@ -48,6 +51,29 @@ void check_options(const RunOptions& options) {
   }
 }
 
+/// Options that belong to the other direction.
+void check_direction_options(const RunOptions& options, bool is_backward) {
+  const auto refuse = [](const char* option, const char* remedy) {
+    throw InvalidInput(fmt::format("{} {}", option, remedy));
+  };
+  if (is_backward) {
+    if (options.backend == "cuda") {
+      refuse("--backend cuda:", "backward kernels run on the cpu so far: use --backend cpu or auto");
+    }
+    if (!options.expect.empty()) refuse("--expect", "compares an output: use --expect-gradients with --backward");
+    for (const auto& [option, path] :
+         {std::pair("--merge-into", options.merge_into), {"--out", options.out}, {"--lse", options.lse}}) {
+      if (!path.empty()) refuse(option, "is for outputs: run forward for them, and leave it out with --backward");
+    }
+    return;
+  }
+  for (const auto& [option, path] : {std::pair("--d-out", options.d_out),
+                                     {"--gradients", options.gradients},
+                                     {"--expect-gradients", options.expect_gradients}}) {
+    if (!path.empty()) refuse(option, "is for gradients: add --backward");
+  }
+}
+
 /// Where the output goes: --out, or back into the file that it is merged into.
 const std::string& output_path(const RunOptions& options) {
   return options.out.empty() ? options.merge_into : options.out;
@@ -59,17 +85,27 @@ void check_outputs(const RunOptions& options) {
   if (!options.lse.empty()) const OutputFile probe(options.lse);
 }
 
+int report(const RunOptions& options, const RunAccount& account, Streams& streams) {
+  if (options.json) {
+    print_run_json(options, account, streams.out);
+  } else {
+    for (const std::string& note : account.notes) fmt::print(streams.error, "harrier: note: {}\n", note);
+    print_run(options, account, streams.out);
+  }
+  return is_within(account, options.tolerance) ? kSuccess : kOutsideTolerance;
+}
+
 double microseconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
 }
 
 /// Runs as often as asked; only the first run is dumped.
-void run_repeatedly(const Runnable& kernel, const RunInputs& inputs, const Bindings& bindings,
-                    const RunOptions& options, const PassObserver& observer, RunAccount& account) {
+void run_repeatedly(const std::function<RunReport(const PassObserver&)>& run, const RunOptions& options,
+                    const PassObserver& observer, RunAccount& account) {
   std::vector<RunReport> reports;
   for (int i = 0; i < options.repeat; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    reports.push_back(kernel.run(inputs.tensors, bindings, i == 0 ? observer : PassObserver{}));
+    reports.push_back(run(i == 0 ? observer : PassObserver{}));
     account.run_us.push_back(microseconds_since(start));
   }
   const double middle = median(account.run_us);
@@ -79,11 +115,27 @@ void run_repeatedly(const Runnable& kernel, const RunInputs& inputs, const Bindi
   account.report = std::move(reports[nearest - account.run_us.begin()]);
 }
 
-}  // namespace
+PassObserver observer_of(const RunOptions& options, Streams& streams) {
+  PassObserver observer{.dump_after = options.dump_after, .dump = {}, .times = nullptr};
+  if (options.dump_after.empty()) return observer;
+  observer.dump = [&streams](const std::string& name, const std::string& text) {
+    fmt::print(streams.error, "after {}:\n{}\n", name, text);
+  };
+  return observer;
+}
 
-int run_command(const RunOptions& options, Streams& streams) {
-  check_options(options);
-  const Workload workload = read_workload(options.file);
+/// What both directions say of the workload and the batch.
+RunAccount account_of(const Workload& compiled, const Geometry& geometry, const Bindings& bindings) {
+  RunAccount account;
+  account.canonical = canonical_text(compiled.pattern, compiled.shape);
+  account.sequences = std::ssize(geometry.sequences);
+  account.query_tokens = geometry.query_tokens;
+  account.key_tokens = geometry.key_tokens;
+  account.visible_pairs = count_visible_pairs(compiled.pattern, compiled.shape, geometry, bindings);
+  return account;
+}
+
+int run_forward(const RunOptions& options, const Workload& workload, Streams& streams) {
   RunInputs inputs = make_run_inputs(options, workload);
   check_outputs(options);
   // Files are read before the work starts, so that a bad one costs nothing.
@@ -95,24 +147,26 @@ int run_command(const RunOptions& options, Streams& streams) {
   if (!options.expect.empty()) expected = read_output_like(inputs.out.shape, "--expect", options.expect);
   const Geometry geometry = check_tensors(inputs.tensors, workload.shape);
 
-  PassObserver observer{.dump_after = options.dump_after, .dump = {}, .times = nullptr};
-  if (!options.dump_after.empty()) {
-    observer.dump = [&](const std::string& name, const std::string& text) {
-      fmt::print(streams.error, "after {}:\n{}\n", name, text);
-    };
-  }
-  RunAccount account;
+  const PassObserver observer = observer_of(options, streams);
   const auto start = std::chrono::steady_clock::now();
   const Runnable kernel = compile_for(options, workload, observer, inputs.notes);
-  account.compile_us = microseconds_since(start);
+  const double compile_us = microseconds_since(start);
 
-  const Workload& compiled = kernel.workload;
-  const Bindings bindings = needed_by(compiled.pattern, inputs.arrays.bindings());
-  run_repeatedly(kernel, inputs, bindings, options, observer, account);
+  const Shape& shape = kernel.workload.shape;
+  const Bindings bindings = needed_by(kernel.workload.pattern, inputs.arrays.bindings());
+  RunAccount account = account_of(kernel.workload, geometry, bindings);
+  account.flops_per_pair = 2 * (shape.head_dim + shape.value_dim);
+  account.flops_formula = fmt::format("2 x ({} + {})", shape.head_dim, shape.value_dim);
+  account.backend = kernel.backend;
+  account.plan = kernel.plan;
+  account.compile_times = kernel.compile_times;
+  account.compile_us = compile_us;
+  run_repeatedly([&](const PassObserver& watch) { return kernel.run(inputs.tensors, bindings, watch); }, options,
+                 observer, account);
 
   NpyArray out = in_dtype(std::move(inputs.out), DataType::kFloat32, "output");
   if (earlier) keep_hidden_rows(out, inputs.lse, *earlier);
-  if (expected) account.comparison = compare(out, *expected);
+  if (expected) account.comparisons.push_back({"", compare(out, *expected)});
   if (const std::string& path = output_path(options); !path.empty()) {
     write_npy(path, out.view());
     account.written.push_back(path);
@@ -121,26 +175,67 @@ int run_command(const RunOptions& options, Streams& streams) {
     write_npy(options.lse, inputs.lse.view());
     account.written.push_back(options.lse);
   }
-
-  account.canonical = canonical_text(compiled.pattern, compiled.shape);
-  account.backend = kernel.backend;
-  account.plan = kernel.plan;
-  account.compile_times = kernel.compile_times;
-  account.sequences = static_cast<int64_t>(geometry.sequences.size());
-  account.query_tokens = geometry.query_tokens;
-  account.key_tokens = geometry.key_tokens;
-  account.visible_pairs = count_visible_pairs(compiled.pattern, compiled.shape, geometry, bindings);
-  account.useful_flops = 2.0 * static_cast<double>(compiled.shape.head_dim + compiled.shape.value_dim) *
-                         static_cast<double>(account.visible_pairs);
   account.notes = inputs.notes;
-  if (options.json) {
-    print_run_json(options, account, streams.out);
-  } else {
-    for (const std::string& note : account.notes) fmt::print(streams.error, "harrier: note: {}\n", note);
-    print_run(options, workload.shape, account, streams.out);
+  return report(options, account, streams);
+}
+
+/// Forward once, on the CPU, for O and LSE; then backward as often as asked.
+int run_backward(const RunOptions& options, Workload workload, Streams& streams) {
+  workload.shape.direction = Direction::kForward;
+  RunInputs inputs = make_run_inputs(options, workload);
+  RunGradients gradients = make_run_gradients(options, workload, inputs);
+  const Geometry geometry = check_tensors(inputs.tensors, workload.shape);
+  check_gradients_can_be_written(options, gradients);
+  const std::vector<std::pair<std::string, NpyArray>> expected = read_expected_gradients(options, gradients);
+
+  const PassObserver observer = observer_of(options, streams);
+  const CompileOptions compile_options{.target = {}, .threads = options.threads, .observer = {}};
+  const Kernel forward = compile(workload, compile_options);
+  workload.shape.direction = Direction::kBackward;
+  CompileOptions observed = compile_options;
+  observed.observer = observer;
+  const auto start = std::chrono::steady_clock::now();
+  const Kernel backward = compile(workload, observed);
+  const double compile_us = microseconds_since(start);
+
+  const Compilation& compilation = backward.compilation();
+  const Shape& shape = compilation.workload.shape;
+  const Bindings bindings = needed_by(compilation.workload.pattern, inputs.arrays.bindings());
+  RunAccount account = account_of(compilation.workload, geometry, bindings);
+  // S and dK and dQ over the head dim, dP and dV over that of the values.
+  account.flops_per_pair = 2 * (3 * shape.head_dim + 2 * shape.value_dim);
+  account.flops_formula = fmt::format("2 x (3 x {} + 2 x {})", shape.head_dim, shape.value_dim);
+  account.backend = "cpu";
+  account.plan = print(compilation.plan);
+  account.compile_times = backward.compile_times();
+  account.compile_us = compile_us;
+  forward.run(inputs.tensors, bindings);
+  run_repeatedly(
+      [&](const PassObserver& watch) {
+        return backward.run_backward(inputs.tensors, gradients.views, bindings, watch);
+      },
+      options, observer, account);
+
+  for (const auto& [name, array] : gradients_as_float(gradients)) {
+    for (const auto& [expected_name, reference] : expected) {
+      if (expected_name == name) account.comparisons.push_back({name, compare(array, reference)});
+    }
+    if (options.gradients.empty()) continue;
+    account.written.push_back(gradient_path(options.gradients, name));
+    write_npy(account.written.back(), array.view());
   }
-  const bool is_within = !account.comparison || account.comparison->max_error <= options.tolerance;
-  return is_within ? kSuccess : kOutsideTolerance;
+  account.notes = inputs.notes;
+  return report(options, account, streams);
+}
+
+}  // namespace
+
+int run_command(const RunOptions& options, Streams& streams) {
+  check_options(options);
+  const Workload workload = read_workload(options.file);
+  const bool is_backward = options.backward || workload.shape.direction == Direction::kBackward;
+  check_direction_options(options, is_backward);
+  return is_backward ? run_backward(options, workload, streams) : run_forward(options, workload, streams);
 }
 
 }  // namespace harrier

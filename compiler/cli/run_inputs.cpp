@@ -82,20 +82,6 @@ void check_memory(int64_t tokens, const Shape& shape) {
                   needed / 1e9, available / 1e9));
 }
 
-/// Uniform values of mean 0 and variance 1.
-NpyArray draw_tensor(std::vector<int64_t> dimensions, DataType dtype, uint64_t seed) {
-  NpyArray array{.type = ElementType::kFloat32, .shape = std::move(dimensions), .bytes = {}};
-  const int64_t count = element_count(array.shape);
-  array.bytes.resize(static_cast<size_t>(count) * sizeof(float));
-  SeededNumbers numbers(seed);
-  const double half_width = std::sqrt(3.0);
-  for (int64_t i = 0; i < count; ++i) {
-    const auto value = static_cast<float>((2 * numbers.fraction() - 1) * half_width);
-    std::memcpy(array.bytes.data() + i * static_cast<int64_t>(sizeof(float)), &value, sizeof(float));
-  }
-  return in_dtype(std::move(array), dtype, "random tensor");
-}
-
 void draw_tensors(const RunOptions& options, const Workload& workload, RunInputs& inputs) {
   const Shape& shape = workload.shape;
   const std::vector<int64_t> lengths = sample_lengths(workload.lengths, workload.batch, options.seed);
@@ -116,6 +102,19 @@ void draw_tensors(const RunOptions& options, const Workload& workload, RunInputs
 }
 
 }  // namespace
+
+NpyArray draw_tensor(std::vector<int64_t> dimensions, DataType dtype, uint64_t seed) {
+  NpyArray array{.type = ElementType::kFloat32, .shape = std::move(dimensions), .bytes = {}};
+  const int64_t count = element_count(array.shape);
+  array.bytes.resize(static_cast<size_t>(count) * sizeof(float));
+  SeededNumbers numbers(seed);
+  const double half_width = std::sqrt(3.0);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto value = static_cast<float>((2 * numbers.fraction() - 1) * half_width);
+    std::memcpy(array.bytes.data() + i * static_cast<int64_t>(sizeof(float)), &value, sizeof(float));
+  }
+  return in_dtype(std::move(array), dtype, "random tensor");
+}
 
 RunInputs make_run_inputs(const RunOptions& options, const Workload& workload) {
   check_given_together(options);

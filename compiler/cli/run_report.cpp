@@ -37,7 +37,26 @@ double share(int64_t part, const TileCounts& tiles) {
 
 bool is_within(const Comparison& comparison, double tolerance) { return comparison.max_error <= tolerance; }
 
+double useful_flops(const RunAccount& account) {
+  return static_cast<double>(account.flops_per_pair) * static_cast<double>(account.visible_pairs);
+}
+
+nlohmann::ordered_json comparison_as_json(const Comparison& comparison, double tolerance) {
+  nlohmann::ordered_json json = {{"max_error", comparison.max_error},
+                                 {"at", comparison.at},
+                                 {"tolerance", tolerance},
+                                 {"ok", is_within(comparison, tolerance)}};
+  // JSON has no infinity.
+  if (!std::isfinite(comparison.max_error)) json["max_error"] = "inf";
+  return json;
+}
+
 }  // namespace
+
+bool is_within(const RunAccount& account, double tolerance) {
+  return std::ranges::all_of(account.comparisons,
+                             [&](const NamedComparison& each) { return is_within(each.comparison, tolerance); });
+}
 
 double median(std::vector<double> values) {
   HARRIER_CHECK(!values.empty(), "a median is of at least one value");
@@ -46,7 +65,7 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-void print_run(const RunOptions& options, const Shape& shape, const RunAccount& account, std::ostream& out) {
+void print_run(const RunOptions& options, const RunAccount& account, std::ostream& out) {
   const TileCounts& tiles = account.report.tiles;
   const double run_us = median(account.run_us);
   fmt::print(out, "compiled  {}\n", account.canonical);
@@ -60,14 +79,13 @@ void print_run(const RunOptions& options, const Shape& shape, const RunAccount& 
              tiles.full + tiles.partial + tiles.empty);
   fmt::print(out, "run       {:.3f} ms, median of {}: {}, kernel {:.3f}\n", run_us / 1e3, account.run_us.size(),
              times_of(account.report.passes), account.report.kernel_us / 1e3);
-  fmt::print(out, "speed     {:.1f} GFLOP/s: 2 x ({} + {}) x {} visible pairs ({:.1f} in the kernel alone)\n",
-             gigaflops(account.useful_flops, run_us), shape.head_dim, shape.value_dim, account.visible_pairs,
-             gigaflops(account.useful_flops, account.report.kernel_us));
-  if (account.comparison) {
-    const Comparison& comparison = *account.comparison;
-    fmt::print(out, "error     {:.3g} at [{}], {} tolerance {:g}\n", comparison.max_error,
-               fmt::join(comparison.at, ", "), is_within(comparison, options.tolerance) ? "within" : "OUTSIDE",
-               options.tolerance);
+  fmt::print(out, "speed     {:.1f} GFLOP/s: {} x {} visible pairs ({:.1f} in the kernel alone)\n",
+             gigaflops(useful_flops(account), run_us), account.flops_formula, account.visible_pairs,
+             gigaflops(useful_flops(account), account.report.kernel_us));
+  for (const auto& [name, comparison] : account.comparisons) {
+    fmt::print(out, "error     {}{}{:.3g} at [{}], {} tolerance {:g}\n", name, name.empty() ? "" : " ",
+               comparison.max_error, fmt::join(comparison.at, ", "),
+               is_within(comparison, options.tolerance) ? "within" : "OUTSIDE", options.tolerance);
   }
   for (const std::string& path : account.written) fmt::print(out, "wrote     {}\n", path);
 }
@@ -93,18 +111,12 @@ void print_run_json(const RunOptions& options, const RunAccount& account, std::o
       {"repeats_us", account.run_us},
       {"run_steps_us", times_as_json(account.report.passes)},
       {"kernel_us", account.report.kernel_us},
-      {"gflops", gigaflops(account.useful_flops, run_us)},
-      {"kernel_gflops", gigaflops(account.useful_flops, account.report.kernel_us)},
+      {"gflops", gigaflops(useful_flops(account), run_us)},
+      {"kernel_gflops", gigaflops(useful_flops(account), account.report.kernel_us)},
   };
-  if (account.comparison) {
-    const Comparison& comparison = *account.comparison;
-    nlohmann::ordered_json error = {{"max_error", comparison.max_error},
-                                    {"at", comparison.at},
-                                    {"tolerance", options.tolerance},
-                                    {"ok", is_within(comparison, options.tolerance)}};
-    // JSON has no infinity.
-    if (!std::isfinite(comparison.max_error)) error["max_error"] = "inf";
-    json["expect"] = error;
+  for (const auto& [name, comparison] : account.comparisons) {
+    const nlohmann::ordered_json error = comparison_as_json(comparison, options.tolerance);
+    (name.empty() ? json["expect"] : json["expect_gradients"][name]) = error;
   }
   json["written"] = account.written;
   json["notes"] = account.notes;

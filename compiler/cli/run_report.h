@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <iosfwd>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +11,12 @@
 #include "compiler/harrier.h"
 
 namespace harrier {
+
+/// A comparison; `name` is empty for the output of a forward run.
+struct NamedComparison {
+  std::string name;
+  Comparison comparison;
+};
 
 struct RunAccount {
   std::string canonical;
@@ -25,16 +30,20 @@ struct RunAccount {
   std::vector<double> run_us;  // of each repeat: from call to return
   RunReport report;            // of the repeat whose time is nearest the median
   int64_t visible_pairs = 0;
-  double useful_flops = 0;
-  std::optional<Comparison> comparison;
+  int64_t flops_per_pair = 0;
+  std::string flops_formula;  // "2 x (64 + 64)"
+  std::vector<NamedComparison> comparisons;
   std::vector<std::string> notes;
   std::vector<std::string> written;  // files
 };
 
+/// True when every comparison is within the tolerance.
+bool is_within(const RunAccount& account, double tolerance);
+
 /// The middle one, or the mean of the two in the middle.
 double median(std::vector<double> values);
 
-void print_run(const RunOptions& options, const Shape& shape, const RunAccount& account, std::ostream& out);
+void print_run(const RunOptions& options, const RunAccount& account, std::ostream& out);
 void print_run_json(const RunOptions& options, const RunAccount& account, std::ostream& out);
 
 }  // namespace harrier

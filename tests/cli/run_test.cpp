@@ -80,6 +80,67 @@ TEST_F(RunTest, PackedArraysGiveWhatTheOracleGives) {
   EXPECT_LT(max_error(doubles(read_npy(path("l.npy"))), expected.lse), 1e-5);
 }
 
+TEST_F(RunTest, GradientsGoToFilesAndAgreeWithTheOracle) {
+  constexpr const char* kLearned =
+      "attention p { heads 4 kv_heads 2 head_dim 32 value_dim 16 mask causal score alibi(@slopes) lengths fixed(64) }";
+  const std::string file = write_text("learned.attn", kLearned);
+  const NpyArray q = draw({103, 4, 32});
+  const NpyArray k = draw({103, 2, 32});
+  const NpyArray v = draw({103, 2, 16});
+  const NpyArray d_out = draw({103, 4, 16});
+  const NpyArray slopes = make_array<float>(ElementType::kFloat32, {4}, {0.5F, 0.25F, 0.125F, 0.0625F});
+  const Workload workload = parse_workload(kLearned);
+  const oracle::Backward expected =
+      oracle::backward(workload.pattern, workload.shape, two_sequences(), {{"slopes", slopes.view()}}, doubles(q),
+                       doubles(k), doubles(v), doubles(d_out));
+  write_array("ref_d_q.npy", make_array<double>(ElementType::kFloat64, {103, 4, 32}, expected.d_q));
+  write_array("ref_d_k.npy", make_array<double>(ElementType::kFloat64, {103, 2, 32}, expected.d_k));
+  write_array("ref_d_v.npy", make_array<double>(ElementType::kFloat64, {103, 2, 16}, expected.d_v));
+  write_array("ref_d_slopes.npy", make_array<double>(ElementType::kFloat64, {4}, expected.d_arrays.at("slopes")));
+  const std::vector<std::string> arguments{
+      "run",
+      file,
+      "--backward",
+      "--bind",
+      "slopes=" + write_array("slopes.npy", slopes),
+      "--q",
+      write_array("q.npy", q),
+      "--k",
+      write_array("k.npy", k),
+      "--v",
+      write_array("v.npy", v),
+      "--d-out",
+      write_array("do.npy", d_out),
+      "--cu-seqlens",
+      write_array("cu.npy", make_array<int32_t>(ElementType::kInt32, {3}, {0, 70, 103})),
+      "--gradients",
+      path("grad_"),
+      "--expect-gradients",
+      path("ref_"),
+      "--tolerance",
+      "1e-3",
+      "--json"};
+  const CommandResult result = run_harrier(arguments);
+  ASSERT_EQ(result.code, kSuccess) << result.error << result.out;
+  const Json json = Json::parse(result.out);
+  for (const char* name : {"d_q", "d_k", "d_v", "d_slopes"}) {
+    EXPECT_TRUE(json["expect_gradients"][name]["ok"]) << name;
+    EXPECT_EQ(read_npy(path(std::string("grad_") + name + ".npy")).shape,
+              read_npy(path(std::string("ref_") + name + ".npy")).shape);
+  }
+  EXPECT_EQ(json["backend"], "cpu");
+}
+
+TEST_F(RunTest, AFileWithDirectionBackwardRunsBackward) {
+  const std::string file =
+      write_text("b.attn", "attention b { heads 1 head_dim 16 mask causal direction backward lengths fixed(20) }");
+  ASSERT_EQ(run_harrier({"run", file, "--gradients", path("g_")}).code, kSuccess);
+  EXPECT_EQ(run_harrier({"run", file, "--expect-gradients", path("g_"), "--tolerance", "0"}).code, kSuccess)
+      << "equal seeds give equal bits";
+  write_array("g_d_v.npy", draw({20, 1, 16}));
+  EXPECT_EQ(run_harrier({"run", file, "--expect-gradients", path("g_")}).code, kOutsideTolerance);
+}
+
 TEST_F(RunTest, OutsideTheToleranceIsCodeOneAndSaysWhere) {
   const std::string file =
       write_text("a.attn", "attention a { heads 2 head_dim 16 mask causal lengths fixed(20) batch 2 }");

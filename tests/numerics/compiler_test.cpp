@@ -34,6 +34,17 @@ TEST(Compiler, ChangingNumbersRecompilesNothing) {
   EXPECT_EQ(compiler.compilations(), 2);
 }
 
+TEST(Compiler, PatternsThatTreatPaddingDifferentlyShareNoKernel) {
+  Compiler compiler;
+  for (const Padding& padding : std::vector<Padding>{PaddingExcluded{}, PaddingAdditive{-1.0}}) {
+    Workload workload = window_workload(30);
+    workload.pattern.padding = padding;
+    const AttentionCase test{workload, padded_geometry(80, {80, 50}), LayoutKind::kBatchHeadLength, 4};
+    SCOPED_TRACE(describe(test));
+    EXPECT_LE(run_case(test, compiler.compile(workload)).out, 2e-5);
+  }
+}
+
 TEST(Compiler, CompilesOnceForManyThreads) {
   Compiler compiler;
   std::vector<std::thread> threads;

@@ -236,9 +236,7 @@ Backward backward(const Pattern& pattern, const Shape& shape, const Geometry& ge
                   .d_arrays = {},
                   .d_array_magnitudes = {}};
   for (const ArrayUse& use : array_uses(pattern)) {
-    const bool is_learned = use.role == ArrayRole::kAlibiSlopes || use.role == ArrayRole::kBias ||
-                            use.role == ArrayRole::kSinkLogits || use.role == ArrayRole::kExpressionFloat;
-    if (!is_learned) continue;
+    if (!has_gradient(use.role)) continue;
     result.d_arrays[use.name].resize(static_cast<size_t>(element_count(bindings.at(use.name).shape)));
   }
   result.d_array_magnitudes = result.d_arrays;
