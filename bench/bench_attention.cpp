@@ -15,8 +15,9 @@ using harrier::bench::PreparedRun;
 
 int64_t fixed_length(const harrier::Workload& workload) { return harrier::quantile(workload.lengths, 1.0); }
 
-void attention(benchmark::State& state, const std::string& name, int threads) {
-  const harrier::Workload workload = harrier::parse_workload(harrier::bench::workload_text(name));
+void attention(benchmark::State& state, const std::string& name, harrier::Direction direction, int threads) {
+  harrier::Workload workload = harrier::parse_workload(harrier::bench::workload_text(name));
+  workload.shape.direction = direction;
   const PreparedRun prepared(workload, fixed_length(workload), threads);
   harrier::RunReport report = prepared.run();
   const FmaPeak peak = harrier::bench::measure_fma_peak(threads);
@@ -51,12 +52,19 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   const int threads = harrier::bench::usable_cores();
   benchmark::RegisterBenchmark("fma_peak", fma_peak, threads)->UseRealTime()->Unit(benchmark::kMillisecond);
-  for (const char* name : {"dense_4k_d64", "dense_4k_d128", "causal_4k_d64", "causal_4k_d128", "window256_16k_d64",
-                           "bigbird_4k_d64", "longformer_4k_d64", "documents_16k_d64"}) {
-    benchmark::RegisterBenchmark(name, attention, std::string(name), threads)
+  const auto add = [threads](const std::string& entry, const std::string& name, harrier::Direction direction) {
+    benchmark::RegisterBenchmark(entry.c_str(), attention, name, direction, threads)
         ->UseRealTime()
         ->Unit(benchmark::kMillisecond)
         ->MinTime(1.0);
+  };
+  for (const std::string name : {"dense_4k_d64", "dense_4k_d128", "causal_4k_d64", "causal_4k_d128",
+                                 "window256_16k_d64", "bigbird_4k_d64", "longformer_4k_d64", "documents_16k_d64"}) {
+    add(name, name, harrier::Direction::kForward);
+  }
+  for (const std::string name :
+       {"dense_2k_d64", "dense_4k_d128", "causal_4k_d64", "window256_16k_d64", "bigbird_4k_d64", "documents_16k_d64"}) {
+    add("backward/" + name, name, harrier::Direction::kBackward);
   }
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

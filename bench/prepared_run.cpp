@@ -87,6 +87,37 @@ PreparedRun::PreparedRun(const Workload& workload, int64_t length, int threads)
   tensors_.k = view(k_, workload.batch, shape.kv_heads, length, shape.head_dim);
   tensors_.v = view(v_, workload.batch, shape.kv_heads, length, shape.value_dim);
   tensors_.out = view(out_, workload.batch, shape.heads, length, shape.value_dim);
+  bind_arrays(length);
+  if (shape.direction == Direction::kBackward) prepare_backward(length, threads);
+}
+
+RunReport PreparedRun::run() const {
+  if (workload_.shape.direction == Direction::kForward) return kernel_.run(tensors_, bindings_);
+  return kernel_.run_backward(tensors_, gradients_, bindings_);
+}
+
+void PreparedRun::prepare_backward(int64_t length, int threads) {
+  const Shape& shape = workload_.shape;
+  const int64_t batch = workload_.batch;
+  lse_.resize(batch * shape.heads * length);
+  d_out_ = random_floats(std::ssize(out_), 5);
+  d_q_.resize(q_.size());
+  d_k_.resize(k_.size());
+  d_v_.resize(v_.size());
+  tensors_.lse = {
+      .data = lse_.data(), .dtype = DataType::kFloat32, .shape = {batch, shape.heads, length}, .strides = {}};
+  gradients_.d_out = view(d_out_, batch, shape.heads, length, shape.value_dim);
+  gradients_.d_q = view(d_q_, batch, shape.heads, length, shape.head_dim);
+  gradients_.d_k = view(d_k_, batch, shape.kv_heads, length, shape.head_dim);
+  gradients_.d_v = view(d_v_, batch, shape.kv_heads, length, shape.value_dim);
+  Workload forward = workload_;
+  forward.shape.direction = Direction::kForward;
+  compile(forward, {.target = {}, .threads = threads, .observer = {}}).run(tensors_, bindings_);
+}
+
+void PreparedRun::bind_arrays(int64_t length) {
+  const Workload& workload = workload_;
+  const Shape& shape = workload.shape;
   for (const ArrayUse& use : array_uses(workload.pattern)) {
     ArrayView& bound = bindings_[use.name];
     bound.type = ElementType::kInt32;
@@ -109,7 +140,9 @@ PreparedRun::PreparedRun(const Workload& workload, int64_t length, int threads)
 double PreparedRun::useful_flops() const {
   const Shape& shape = workload_.shape;
   const auto pairs = count_visible_pairs(workload_.pattern, shape, check_tensors(tensors_, shape), bindings_);
-  return 2.0 * static_cast<double>(shape.head_dim + shape.value_dim) * static_cast<double>(pairs);
+  const int64_t products = shape.direction == Direction::kForward ? shape.head_dim + shape.value_dim
+                                                                  : 3 * shape.head_dim + 2 * shape.value_dim;
+  return 2.0 * static_cast<double>(products) * static_cast<double>(pairs);
 }
 
 }  // namespace harrier::bench

@@ -27,18 +27,19 @@ def table(header, rows):
 
 
 def attention_table(document):
-    rows = []
+    rows = {"Forward": [], "Backward": []}
     for entry in document["benchmarks"]:
         if "share_of_peak" in entry:
-            rows.append([
-                entry["name"],
+            rows["Backward" if entry["name"].startswith("backward/") else "Forward"].append([
+                entry["name"].removeprefix("backward/"),
                 f"{entry['time_ms']:.2f}",
                 f"{entry['useful_GFLOPs']:.0f}",
                 f"{100 * entry['share_of_peak']:.0f} %",
                 f"{100 * entry['tiles_skipped']:.0f} %",
             ])
     header = ["workload", "ms", "useful GFLOP/s", "of the FMA peak", "tiles skipped"]
-    return f"Forward, fp32, against the multiply-adds the same cores can do ({source(document)}):\n\n" + table(header, rows)
+    title = f"fp32, against the multiply-adds the same cores can do ({source(document)}):"
+    return "\n\n".join(f"{name}, {title}\n\n" + table(header, lines) for name, lines in rows.items() if lines)
 
 
 def milliseconds_of(result):
