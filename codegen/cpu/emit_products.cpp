@@ -136,8 +136,8 @@ KeyBlocking key_blocking(const CpuPlan& plan, int64_t dim_vectors) {
   for (int64_t vectors = 1; vectors <= std::min(dim_vectors, registers / 2); ++vectors) {
     int64_t keys = (registers - vectors) / vectors;
     while (keys > 1 && plan.tile_k % keys != 0) --keys;
-    const auto blocks = static_cast<double>((dim_vectors + vectors - 1) / vectors);
-    const double loads = static_cast<double>(dim_vectors) / static_cast<double>(keys) + blocks;
+    const int64_t blocks = (dim_vectors + vectors - 1) / vectors;
+    const double loads = static_cast<double>(dim_vectors) / static_cast<double>(keys) + static_cast<double>(blocks);
     if (loads >= fewest_loads) continue;
     fewest_loads = loads;
     best = {.vectors = vectors, .keys = static_cast<int>(keys)};

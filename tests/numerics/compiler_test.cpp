@@ -38,6 +38,7 @@ TEST(Compiler, PatternsThatTreatPaddingDifferentlyShareNoKernel) {
   Compiler compiler;
   for (const Padding& padding : std::vector<Padding>{PaddingExcluded{}, PaddingAdditive{-1.0}}) {
     Workload workload = window_workload(30);
+    workload.pattern.mask = window(30, 30);  // valid queries see padding
     workload.pattern.padding = padding;
     const AttentionCase test{workload, padded_geometry(80, {80, 50}), LayoutKind::kBatchHeadLength, 4};
     SCOPED_TRACE(describe(test));
