@@ -122,8 +122,9 @@ std::string print_classify_tiles(const LaunchState& state) {
 }
 
 void run_schedule_rows(LaunchState& state) {
-  state.order = schedule_rows(state.tiles, *state.geometry, state.compilation->workload.shape.heads);
-  if (state.compilation->workload.shape.direction == Direction::kBackward) state.order = spread_rows(state.order);
+  const Shape& shape = state.compilation->workload.shape;
+  state.order = schedule_rows(state.tiles, *state.geometry, shape.heads);
+  if (shape.direction == Direction::kBackward) state.order = spread_rows(state.order, shape.heads / shape.kv_heads);
 }
 
 void verify_schedule_rows(const LaunchState& state) {

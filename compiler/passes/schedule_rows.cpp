@@ -30,6 +30,39 @@ int64_t cost_of(const TileMap& map, int64_t row) {
   return cost;
 }
 
+/// Rows of an order that are neighbouring tiles of one head.
+struct Stretch {
+  int64_t begin;
+  int64_t count;
+};
+
+std::vector<Stretch> find_stretches(const std::vector<ScheduledRow>& order) {
+  std::vector<Stretch> stretches;
+  for (int64_t i = 0; i < std::ssize(order); ++i) {
+    if (!stretches.empty()) {
+      Stretch& last = stretches.back();
+      const ScheduledRow& first = order[last.begin];
+      const ScheduledRow& row = order[i];
+      if (row.batch == first.batch && row.head == first.head && row.tile - first.tile == i - last.begin) {
+        ++last.count;
+        continue;
+      }
+    }
+    stretches.push_back({.begin = i, .count = 1});
+  }
+  return stretches;
+}
+
+/// 0 to count - 1 in steps that set neighbours as far apart as leaves as many rows between any two of them.
+std::vector<int64_t> spread_positions(int64_t count) {
+  const auto step = static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(count))));
+  std::vector<int64_t> positions;
+  for (int64_t start = 0; start < step; ++start) {
+    for (int64_t position = start; position < count; position += step) positions.push_back(position);
+  }
+  return positions;
+}
+
 }  // namespace
 
 std::vector<ScheduledRow> schedule_rows(const TileMap& map, const Geometry& geometry, int64_t heads) {
@@ -65,19 +98,20 @@ std::vector<ScheduledRow> schedule_rows(const TileMap& map, const Geometry& geom
   return order;
 }
 
-std::vector<ScheduledRow> spread_rows(const std::vector<ScheduledRow>& order) {
+std::vector<ScheduledRow> spread_rows(const std::vector<ScheduledRow>& order, int64_t heads_per_key_head) {
+  const std::vector<Stretch> stretches = find_stretches(order);
   std::vector<ScheduledRow> spread;
   spread.reserve(order.size());
-  for (auto first = order.begin(); first != order.end();) {
-    const auto continues = [&](std::vector<ScheduledRow>::const_iterator row) {
-      return row->batch == first->batch && row->head == first->head && row->tile - first->tile == row - first;
-    };
-    auto end = first + 1;
-    while (end != order.end() && continues(end)) ++end;
-    // As far apart as leaves as many rows between two neighbours.
-    const auto step = static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(end - first))));
-    for (int64_t start = 0; start < step; ++start) {
-      for (int64_t row = start; row < end - first; row += step) spread.push_back(first[row]);
+  for (auto first = stretches.begin(); first != stretches.end();) {
+    const auto end = std::find_if(first, stretches.end(), [&](const Stretch& other) {
+      return order[other.begin].batch != order[first->begin].batch || other.count != first->count;
+    });
+    // Heads that share keys follow each other last.
+    std::vector<Stretch> heads(first, end);
+    std::ranges::stable_sort(heads, std::ranges::less{},
+                             [&](const Stretch& stretch) { return order[stretch.begin].head % heads_per_key_head; });
+    for (const int64_t row : spread_positions(first->count)) {
+      for (const Stretch& head : heads) spread.push_back(order[head.begin + row]);
     }
     first = end;
   }

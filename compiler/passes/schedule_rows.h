@@ -19,8 +19,9 @@ struct ScheduledRow {
 /// that neighbours in time share keys and values. Rows without a run are kept: their outputs must be written too.
 std::vector<ScheduledRow> schedule_rows(const TileMap& map, const Geometry& geometry, int64_t heads);
 
-/// The same rows for a backward pass, where rows that add to the gradients of the same keys take turns: neighbouring
-/// tiles of one head, which see much the same keys, are set apart. Depends on nothing but the order.
-std::vector<ScheduledRow> spread_rows(const std::vector<ScheduledRow>& order);
+/// The same rows for a backward pass, where rows that add to the gradients of the same keys take turns: heads take
+/// their rows by turns, those that share keys as far from each other as can be, and neighbouring tiles of one head,
+/// which see much the same keys, are set apart. Depends on nothing but its arguments.
+std::vector<ScheduledRow> spread_rows(const std::vector<ScheduledRow>& order, int64_t heads_per_key_head);
 
 }  // namespace harrier

@@ -90,15 +90,23 @@ TEST(SpreadRows, SetsNeighbouringTilesOfAHeadApart) {
   for (int tile = 0; tile < 9; ++tile) order.push_back({.batch = 0, .head = 0, .tile = tile});
   order.push_back({.batch = 0, .head = 1, .tile = 0});
   std::vector<int> tiles;
-  for (const ScheduledRow& row : spread_rows(order)) tiles.push_back(row.tile);
+  for (const ScheduledRow& row : spread_rows(order, 1)) tiles.push_back(row.tile);
   EXPECT_EQ(tiles, (std::vector<int>{0, 3, 6, 1, 4, 7, 2, 5, 8, 0}));
 }
 
+TEST(SpreadRows, HeadsTakeTurnsAndThoseThatShareKeysLast) {
+  const std::vector<ScheduledRow> order = {{0, 0, 0}, {0, 0, 1}, {0, 1, 0}, {0, 1, 1},
+                                           {0, 2, 0}, {0, 2, 1}, {0, 3, 0}, {0, 3, 1}};
+  EXPECT_EQ(spread_rows(order, 2),
+            (std::vector<ScheduledRow>{
+                {0, 0, 0}, {0, 2, 0}, {0, 1, 0}, {0, 3, 0}, {0, 0, 1}, {0, 2, 1}, {0, 1, 1}, {0, 3, 1}}));
+}
+
 TEST(SpreadRows, KeepsRowsThatAreNoNeighboursAndLosesNone) {
-  EXPECT_TRUE(spread_rows({}).empty());
+  EXPECT_TRUE(spread_rows({}, 1).empty());
   // Of a causal mask: the longest rows of all heads first.
   const std::vector<ScheduledRow> falling = {{0, 0, 2}, {0, 1, 2}, {0, 0, 1}, {0, 1, 1}, {1, 0, 0}};
-  EXPECT_EQ(spread_rows(falling), falling);
+  EXPECT_EQ(spread_rows(falling, 1), falling);
   std::mt19937_64 random(7);
   SCOPED_TRACE("seed 7");
   std::vector<ScheduledRow> order;
@@ -110,7 +118,7 @@ TEST(SpreadRows, KeepsRowsThatAreNoNeighboursAndLosesNone) {
   std::set<std::tuple<int, int, int>> before;
   std::set<std::tuple<int, int, int>> after;
   for (const ScheduledRow& row : order) before.insert(key(row));
-  for (const ScheduledRow& row : spread_rows(order)) after.insert(key(row));
+  for (const ScheduledRow& row : spread_rows(order, 2)) after.insert(key(row));
   EXPECT_EQ(before, after);
 }
 
