@@ -11,6 +11,7 @@
 
 #include "codegen/cpu/emit_attention.h"
 #include "ir/error.h"
+#include "ir/launch.h"
 #include "runtime/cpu/cpu_jit.h"
 #include "runtime/cpu/cpu_target.h"
 
