@@ -28,6 +28,9 @@ struct Geometry {
   bool operator==(const Geometry&) const = default;
 };
 
+/// Sequences one after another; `key_lengths` empty: as the queries'.
+Geometry packed_geometry(const std::vector<int64_t>& query_lengths, const std::vector<int64_t>& key_lengths = {});
+
 /// Element types of arrays that a pattern binds (and of .npy files).
 enum class ElementType {
   kBool,

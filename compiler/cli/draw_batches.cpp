@@ -4,7 +4,7 @@
 #include <variant>
 
 #include "cli/draw_arrays.h"
-#include "cli/packed_geometry.h"
+#include "ir/geometry.h"
 
 namespace harrier {
 

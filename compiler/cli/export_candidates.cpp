@@ -13,7 +13,7 @@
 namespace harrier {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 LengthBucket bucket_of(const Json& json) {
   const auto sizes = json.get<std::vector<int64_t>>();

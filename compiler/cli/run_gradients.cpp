@@ -20,10 +20,6 @@ NpyArray zeros(ElementType type, const std::vector<int64_t>& shape) {
   return array;
 }
 
-TensorView view_of(NpyArray& array, DataType dtype) {
-  return {.data = array.bytes.data(), .dtype = dtype, .shape = array.shape, .strides = {}};
-}
-
 NpyArray read_d_out(const RunOptions& options, const Workload& workload, RunInputs& inputs) {
   const DataType dtype = workload.shape.dtype;
   if (options.d_out.empty()) {

@@ -8,16 +8,16 @@
 
 #include "cli/convert.h"
 #include "cli/draw_arrays.h"
-#include "cli/packed_geometry.h"
 #include "ir/error.h"
+#include "ir/geometry.h"
 #include "ir/length_distribution.h"
 
 namespace harrier {
-namespace {
-
 TensorView view_of(NpyArray& array, DataType dtype) {
   return {.data = array.bytes.data(), .dtype = dtype, .shape = array.shape, .strides = {}};
 }
+
+namespace {
 
 NpyArray read_tensor(const char* option, const std::string& path, DataType dtype, std::vector<std::string>& notes) {
   NpyArray array = read_npy(path);

@@ -28,6 +28,9 @@ struct RunInputs {
 /// batch with lengths of the workload's distribution, uniform values of variance 1, and arrays for unbound names.
 RunInputs make_run_inputs(const RunOptions& options, const Workload& workload);
 
+/// A dense array of the file's, of elements that are in `dtype` already. It must outlive the view.
+TensorView view_of(NpyArray& array, DataType dtype);
+
 /// Uniform values of mean 0 and variance 1.
 NpyArray draw_tensor(std::vector<int64_t> dimensions, DataType dtype, uint64_t seed);
 

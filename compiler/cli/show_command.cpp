@@ -12,7 +12,6 @@
 #include "cli/draw_arrays.h"
 #include "cli/json_text.h"
 #include "cli/output_file.h"
-#include "cli/packed_geometry.h"
 #include "cli/svg.h"
 #include "cli/terminal.h"
 #include "cli/workload_file.h"
@@ -22,6 +21,7 @@
 #include "compiler/passes/choose_plan.h"
 #include "compiler/passes/lower_pattern.h"
 #include "compiler/passes/simplify.h"
+#include "ir/geometry.h"
 
 namespace harrier {
 namespace {

@@ -16,12 +16,6 @@ constexpr int64_t kNoRow = std::numeric_limits<int64_t>::max();
 constexpr int64_t kAllKeys = std::numeric_limits<int64_t>::max();
 constexpr int kSpinsBeforeYield = 64;  // about a microsecond: rows that meet at a tile wait for far less than a tile
 
-/// What one worker is doing, on a cache line of its own.
-struct alignas(64) Place {
-  std::atomic<int64_t> row{kNoRow};
-  std::atomic<int64_t> keys_done{0};
-};
-
 }  // namespace
 
 class RowOrder {
@@ -67,6 +61,12 @@ class RowOrder {
   }
 
  private:
+  /// What one worker is doing, on a cache line of its own.
+  struct alignas(64) Place {
+    std::atomic<int64_t> row{kNoRow};
+    std::atomic<int64_t> keys_done{0};
+  };
+
   const int64_t rows_;
   const std::function<SharedMemory(int64_t, int64_t)>& shares_;
   std::mutex mutex_;

@@ -47,15 +47,15 @@ TEST(Search, ModelThatIsWrongOnlyChangesTheOrder) {
 
 // Gains that are inside the margin, or none at all, leave the default; large ones are found: whatever the noise.
 TEST(Search, NoiseChangesNoWinnerInTenOfTen) {
-  struct Case {
+  struct Times {
     std::vector<double> us;
     size_t winner;
   };
-  const Case cases[] = {{{100, 100, 100, 100, 100, 100, 100, 100}, 0},
-                        {{100, 99.5, 99.7, 100.2, 101, 104, 99.6, 100}, 0},
-                        {{100, 94, 102, 110, 99.5, 100, 120, 101}, 1}};
+  const Times cases[] = {{{100, 100, 100, 100, 100, 100, 100, 100}, 0},
+                         {{100, 99.5, 99.7, 100.2, 101, 104, 99.6, 100}, 0},
+                         {{100, 94, 102, 110, 99.5, 100, 120, 101}, 1}};
   for (const double noise : {0.005, 0.015, 0.03}) {
-    for (const Case& test : cases) {
+    for (const Times& test : cases) {
       for (uint64_t seed = 1; seed <= 10; ++seed) {
         SyntheticDevice device(with_times(test.us), noise, seed);
         SearchOptions options;

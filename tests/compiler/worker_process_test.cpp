@@ -14,25 +14,25 @@ namespace {
 using std::chrono::milliseconds;
 using testing::HasSubstr;
 
-constexpr milliseconds kLong(20000);
+constexpr milliseconds kLongWait(20000);
 
 std::vector<std::string> shell(const std::string& script) { return {"/bin/sh", "-c", script}; }
 
 TEST(WorkerProcess, AnswersLinesWithLines) {
   WorkerProcess worker(shell("echo ready; while read -r line; do echo \"got $line\"; done"));
-  EXPECT_EQ(worker.listen(kLong), "ready");
-  EXPECT_EQ(worker.ask("one", kLong), "got one");
-  EXPECT_EQ(worker.ask("{\"two\": 2}", kLong), "got {\"two\": 2}");
+  EXPECT_EQ(worker.listen(kLongWait), "ready");
+  EXPECT_EQ(worker.ask("one", kLongWait), "got one");
+  EXPECT_EQ(worker.ask("{\"two\": 2}", kLongWait), "got {\"two\": 2}");
   const std::string large(100'000, 'x');
-  EXPECT_EQ(worker.ask(large, kLong), "got " + large);
+  EXPECT_EQ(worker.ask(large, kLongWait), "got " + large);
 }
 
 TEST(WorkerProcess, TellsHowItEnded) {
   const auto how = [](const std::string& script) {
     WorkerProcess worker(shell(script));
-    EXPECT_EQ(worker.ask("question", kLong), std::nullopt);
+    EXPECT_EQ(worker.ask("question", kLongWait), std::nullopt);
     EXPECT_FALSE(worker.fate().timed_out);
-    EXPECT_EQ(worker.ask("another", kLong), std::nullopt) << "nobody is there";
+    EXPECT_EQ(worker.ask("another", kLongWait), std::nullopt) << "nobody is there";
     return worker.fate().how;
   };
   EXPECT_EQ(how("read -r line; kill -SEGV $$"), "died of signal 11 (Segmentation fault)");
@@ -42,7 +42,7 @@ TEST(WorkerProcess, TellsHowItEnded) {
 
 TEST(WorkerProcess, OneThatHangsIsKilled) {
   WorkerProcess worker(shell("echo $$; while read -r line; do sleep 1000; done"));
-  const std::optional<std::string> process = worker.listen(kLong);
+  const std::optional<std::string> process = worker.listen(kLongWait);
   ASSERT_TRUE(process);
   EXPECT_EQ(worker.ask("question", milliseconds(50)), std::nullopt);
   EXPECT_TRUE(worker.fate().timed_out);
@@ -53,9 +53,9 @@ TEST(WorkerProcess, OneThatHangsIsKilled) {
 
 TEST(WorkerProcess, OneThatClosesItsEndAndLivesOnIsKilled) {
   WorkerProcess worker(shell("echo $$; exec 0<&- 1>&-; sleep 1000"));
-  const std::optional<std::string> process = worker.listen(kLong);
+  const std::optional<std::string> process = worker.listen(kLongWait);
   ASSERT_TRUE(process);
-  EXPECT_EQ(worker.listen(kLong), std::nullopt);
+  EXPECT_EQ(worker.listen(kLongWait), std::nullopt);
   EXPECT_NE(::kill(std::stoi(*process), 0), 0);
 }
 

@@ -43,21 +43,6 @@ std::string describe(const AttentionCase& test) {
   return fmt::format("seed {} layout {} lengths{}\n{}", test.seed, name_of(test.layout), lengths, print(test.workload));
 }
 
-Geometry packed_geometry(const std::vector<int64_t>& query_lengths, const std::vector<int64_t>& key_lengths) {
-  Geometry geometry;
-  for (size_t i = 0; i < query_lengths.size(); ++i) {
-    geometry.sequences.push_back({.query_length = query_lengths[i],
-                                  .key_length = key_lengths[i],
-                                  .query_valid = query_lengths[i],
-                                  .key_valid = key_lengths[i],
-                                  .query_token = geometry.query_tokens,
-                                  .key_token = geometry.key_tokens});
-    geometry.query_tokens += query_lengths[i];
-    geometry.key_tokens += key_lengths[i];
-  }
-  return geometry;
-}
-
 Geometry padded_geometry(int64_t length, const std::vector<int64_t>& valid_lengths) {
   Geometry geometry;
   for (const int64_t valid : valid_lengths) {

@@ -52,9 +52,6 @@ double tolerance_of(DataType dtype);
 /// One line that tells the case apart in a failure.
 std::string describe(const AttentionCase& test);
 
-/// Packed sequences of these lengths (queries and keys alike, or paired).
-Geometry packed_geometry(const std::vector<int64_t>& query_lengths, const std::vector<int64_t>& key_lengths);
-
 /// A padded batch: one extent, a valid length for each row.
 Geometry padded_geometry(int64_t length, const std::vector<int64_t>& valid_lengths);
 

@@ -29,7 +29,7 @@ Operand make_operand(const AttentionCase& test, bool is_query, int64_t heads, in
 }
 
 /// Random values; NaN in what the semantics say is never read.
-std::vector<double> draw(Operand& operand, const AttentionCase& test, std::mt19937_64& random) {
+std::vector<double> draw_values(Operand& operand, const AttentionCase& test, std::mt19937_64& random) {
   const bool padding_takes_part = std::holds_alternative<PaddingAdditive>(test.workload.pattern.padding);
   const int64_t tokens = operand.is_query ? test.geometry.query_tokens : test.geometry.key_tokens;
   const DataType dtype = test.workload.shape.dtype;
@@ -98,10 +98,10 @@ BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions
   Operand d_k = make_operand(test, false, shape.kv_heads, shape.head_dim);
   Operand d_v = make_operand(test, false, shape.kv_heads, shape.value_dim);
   AttentionBuffer lse = make_buffer(test.layout, test.geometry, true, shape.heads, 1, DataType::kFloat32);
-  const std::vector<double> q_values = draw(q, test, random);
-  const std::vector<double> k_values = draw(k, test, random);
-  const std::vector<double> v_values = draw(v, test, random);
-  const std::vector<double> d_out_values = draw(d_out, test, random);
+  const std::vector<double> q_values = draw_values(q, test, random);
+  const std::vector<double> k_values = draw_values(k, test, random);
+  const std::vector<double> v_values = draw_values(v, test, random);
+  const std::vector<double> d_out_values = draw_values(d_out, test, random);
 
   AttentionTensors tensors;
   tensors.q = q.buffer.view;
