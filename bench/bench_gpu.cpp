@@ -130,16 +130,6 @@ Geometry equal_lengths(int64_t batch, int64_t length) {
   return geometry;
 }
 
-Geometry packed(const std::vector<int64_t>& lengths) {
-  Geometry geometry;
-  for (const int64_t length : lengths) {
-    geometry.sequences.push_back({length, length, length, length, geometry.query_tokens, geometry.key_tokens});
-    geometry.query_tokens += length;
-    geometry.key_tokens += length;
-  }
-  return geometry;
-}
-
 /// The default plan for sm_90a, with the numbers that `changes` names.
 CudaPlan changed_plan(const Workload& workload, const Json& changes) {
   CudaPlan plan = choose_cuda_plan(workload, CudaFamily::kSm90);
@@ -168,7 +158,7 @@ Case make_case(const Json& command) {
   Case made;
   made.workload = parse_workload(command.at("text").get<std::string>());
   made.packed = command.contains("lengths");
-  made.geometry = made.packed ? packed(command.at("lengths").get<std::vector<int64_t>>())
+  made.geometry = made.packed ? packed_geometry(command.at("lengths").get<std::vector<int64_t>>())
                               : equal_lengths(command.at("batch"), command.at("length"));
   if (command.contains("arrays")) {
     for (const auto& [name, array] : command.at("arrays").items()) {

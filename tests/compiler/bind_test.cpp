@@ -23,22 +23,6 @@ using testing::HasSubstr;
 
 constexpr Shape kShape{.heads = 2, .kv_heads = 1, .head_dim = 16, .value_dim = 16};
 
-/// A packed batch of sequences with as many queries as keys.
-Geometry packed(const std::vector<int64_t>& lengths) {
-  Geometry geometry;
-  for (const int64_t length : lengths) {
-    geometry.sequences.push_back({.query_length = length,
-                                  .key_length = length,
-                                  .query_valid = length,
-                                  .key_valid = length,
-                                  .query_token = geometry.query_tokens,
-                                  .key_token = geometry.key_tokens});
-    geometry.query_tokens += length;
-    geometry.key_tokens += length;
-  }
-  return geometry;
-}
-
 template <typename T>
 ArrayView view(const std::vector<T>& values, ElementType type, const std::vector<int64_t>& shape) {
   return {.data = values.data(), .type = type, .shape = shape};
@@ -173,7 +157,7 @@ TEST(Bind, WholePatternsBindWithTheirSlotsInOrder) {
 }
 
 TEST(Bind, PointsAtTheCallersMemoryWhereTheFormIsRight) {
-  const Geometry geometry = packed({3, 2});
+  const Geometry geometry = packed_geometry({3, 2});
   const std::vector<int32_t> segment{0, 0, 1, 0, 0};
   EXPECT_EQ(bind_mask("documents(@s)", geometry, {{"s", ints(segment, {5})}}).arrays[0].data, segment.data());
   const std::vector<int32_t> numbers{1, 2, 3};
@@ -181,7 +165,7 @@ TEST(Bind, PointsAtTheCallersMemoryWhereTheFormIsRight) {
 }
 
 TEST(Bind, ConvertsOtherTypes) {
-  const Geometry geometry = packed({2});
+  const Geometry geometry = packed_geometry({2});
   const std::vector<int64_t> wide{-7, 5};
   const BoundPattern ints_bound =
       bind_mask("where(@a[q] < k)", geometry, {{"a", view(wide, ElementType::kInt64, {2})}});
@@ -203,9 +187,9 @@ TEST(Bind, ConvertsOtherTypes) {
 }
 
 TEST(Bind, SequencesOfOtherLengthsHaveBigBirdListsOfTheirOwn) {
-  const BoundPattern alike = bind_mask("bigbird(2, 1, zero)", packed({12, 12, 11}), {});
+  const BoundPattern alike = bind_mask("bigbird(2, 1, zero)", packed_geometry({12, 12, 11}), {});
   EXPECT_EQ(alike.tables[0].batches, 1);
-  const Geometry geometry = packed({40, 3, 36});
+  const Geometry geometry = packed_geometry({40, 3, 36});
   const BoundPattern bound = bind_mask("bigbird(2, 2, seed=3)", geometry, {});
   EXPECT_EQ(bound.tables[0].batches, 3);
   EXPECT_EQ(bound.tables[0].heads, kShape.heads);
@@ -221,7 +205,7 @@ TEST(Bind, SequencesOfOtherLengthsHaveBigBirdListsOfTheirOwn) {
 }
 
 TEST(Bind, RefusesNamesThatDoNotFit) {
-  const Geometry geometry = packed({4});
+  const Geometry geometry = packed_geometry({4});
   const std::vector<int32_t> segment(4);
   EXPECT_THAT(refusal("documents(@segment)", geometry, {}), AllOf(HasSubstr("@segment"), HasSubstr("not bound")));
   EXPECT_THAT(refusal("documents(@segment)", geometry, {{"segmnet", ints(segment, {4})}}),
@@ -230,7 +214,7 @@ TEST(Bind, RefusesNamesThatDoNotFit) {
 }
 
 TEST(Bind, RefusesShapesThatDoNotFit) {
-  const Geometry geometry = packed({4, 6});
+  const Geometry geometry = packed_geometry({4, 6});
   const std::vector<int32_t> zeros(64);
   const std::vector<uint8_t> bytes(64);
   EXPECT_THAT(refusal("documents(@s)", geometry, {{"s", ints(zeros, {9})}}),
@@ -248,7 +232,7 @@ TEST(Bind, RefusesShapesThatDoNotFit) {
 }
 
 TEST(Bind, RefusesElementsOutOfRangeAndSaysWhere) {
-  const Geometry geometry = packed({4, 6});
+  const Geometry geometry = packed_geometry({4, 6});
   EXPECT_THAT(refusal("global(@t)", geometry, {{"t", ints({0, -1, 3, 6}, {2, 2})}}),
               AllOf(HasSubstr("@t[1, 1] is 6"), HasSubstr("5")));
   EXPECT_THAT(refusal("global(@t)", geometry, {{"t", ints({0, 4, 3, -1}, {2, 2})}}),
@@ -275,7 +259,7 @@ TEST(Bind, RefusesElementsOutOfRangeAndSaysWhere) {
 }
 
 TEST(Bind, RefusesFloatsThatAreNoNumbers) {
-  const Geometry geometry = packed({2});
+  const Geometry geometry = packed_geometry({2});
   Pattern pattern;
   pattern.score.bias = "bias";
   const float nan = std::nanf("");
@@ -292,7 +276,7 @@ TEST(Bind, RefusesFloatsThatAreNoNumbers) {
 }
 
 TEST(Bind, RefusesIndicesThatMayLeaveTheirArray) {
-  const Geometry geometry = packed({4, 6});
+  const Geometry geometry = packed_geometry({4, 6});
   const std::vector<int32_t> numbers(8);
   const std::string message = refusal("where(@a[q + 3] > 0)", geometry, {{"a", ints(numbers, {8})}});
   EXPECT_THAT(message, AllOf(HasSubstr("3 to 8"), HasSubstr("sequence 1"), HasSubstr("has 8"), HasSubstr("min")));
@@ -308,32 +292,32 @@ TEST(Bind, RefusesIndicesThatMayLeaveTheirArray) {
 }
 
 TEST(Bind, RefusesBigBirdOverQueriesAndKeysOfOtherLengths) {
-  Geometry geometry = packed({8});
+  Geometry geometry = packed_geometry({8});
   geometry.sequences[0].key_length = geometry.sequences[0].key_valid = geometry.key_tokens = 10;
   EXPECT_THAT(refusal("bigbird(2, 1, zero)", geometry, {}), AllOf(HasSubstr("8"), HasSubstr("10")));
 }
 
 TEST(Bind, LengthsPast32BitsAreRefusedBeforeAnyAllocation) {
-  const Geometry geometry = packed({int64_t{1} << 31});
+  const Geometry geometry = packed_geometry({int64_t{1} << 31});
   EXPECT_THAT(refusal("causal", geometry, {}), HasSubstr("2147483647"));
   const std::vector<int32_t> one(1);
   // 2^62 elements in each of two dimensions overflow; 2^40 rows are one shape too many.
-  EXPECT_THROW(bind_mask("bits(@m)", packed({4}), {{"m", ints(one, {int64_t{1} << 40, int64_t{1} << 40})}}),
+  EXPECT_THROW(bind_mask("bits(@m)", packed_geometry({4}), {{"m", ints(one, {int64_t{1} << 40, int64_t{1} << 40})}}),
                InvalidInput);
-  EXPECT_THROW(bind_mask("documents(@s)", packed({4}), {{"s", ints(one, {int64_t{1} << 40})}}), InvalidInput);
-  EXPECT_THROW(bind_mask("documents(@s)", packed({4}), {{"s", ints(one, {-4})}}), InvalidInput);
+  EXPECT_THROW(bind_mask("documents(@s)", packed_geometry({4}), {{"s", ints(one, {int64_t{1} << 40})}}), InvalidInput);
+  EXPECT_THROW(bind_mask("documents(@s)", packed_geometry({4}), {{"s", ints(one, {-4})}}), InvalidInput);
 }
 
 TEST(Bind, RefusesArraysWithoutMemory) {
-  EXPECT_THAT(
-      refusal("documents(@s)", packed({4}), {{"s", {.data = nullptr, .type = ElementType::kInt32, .shape = {4}}}}),
-      HasSubstr("no data"));
+  EXPECT_THAT(refusal("documents(@s)", packed_geometry({4}),
+                      {{"s", {.data = nullptr, .type = ElementType::kInt32, .shape = {4}}}}),
+              HasSubstr("no data"));
 }
 
 TEST(Bind, RefusesNumbersPast32Bits) {
   LoweredPattern lowered = lower_pattern({}, kShape);
   lowered.int_values = {int64_t{1} << 33};
-  EXPECT_THROW(harrier::bind({}, kShape, lowered, packed({4}), {}), InvalidInput);
+  EXPECT_THROW(harrier::bind({}, kShape, lowered, packed_geometry({4}), {}), InvalidInput);
 }
 
 }  // namespace

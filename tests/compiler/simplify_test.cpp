@@ -22,21 +22,15 @@ constexpr int64_t kHeads = 2;
 
 /// Every grid of 0 to 7 queries by 0 to 7 keys, as one batch; BigBird takes the square ones only.
 Geometry all_small_grids(bool squares_only) {
-  Geometry geometry;
+  std::vector<int64_t> query_lengths, key_lengths;
   for (int64_t queries = 0; queries <= kLargestGrid; ++queries) {
     for (int64_t keys = 0; keys <= kLargestGrid; ++keys) {
       if (squares_only && queries != keys) continue;
-      geometry.sequences.push_back({.query_length = queries,
-                                    .key_length = keys,
-                                    .query_valid = queries,
-                                    .key_valid = keys,
-                                    .query_token = geometry.query_tokens,
-                                    .key_token = geometry.key_tokens});
-      geometry.query_tokens += queries;
-      geometry.key_tokens += keys;
+      query_lengths.push_back(queries);
+      key_lengths.push_back(keys);
     }
   }
-  return geometry;
+  return packed_geometry(query_lengths, key_lengths);
 }
 
 /// Both masks count every pair of every small grid alike, `left`'s arrays bound to random contents.

@@ -1,6 +1,6 @@
 // The softmax of a row, key tile by key tile: a bound near the running maximum, a running sum of exp(s - bound), and
-// the factor by which what was accumulated under an older bound must shrink. All in powers of two: exp(s) = exp2(s *
-// scale).
+// the factor by which what was accumulated under an older bound must shrink.
+// All in powers of two: exp(s) = exp2(s * scale).
 #pragma once
 
 #include "codegen/cuda/kernels/ptx.cuh"

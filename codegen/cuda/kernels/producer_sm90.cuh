@@ -38,7 +38,7 @@ class Producer {
       if (tiles > 0) {
         owed_ = true;
         owed_rows_ = rows_;
-        owed_stage_ = key_stage_before();
+        owed_stage_ = key_.before();
       }
     } while (next != Next::kNone);
     load_owed_value();
@@ -97,7 +97,7 @@ class Producer {
 
   /// Makes the row that look_ahead has just published the current one and brings its first K. Returns its tiles.
   __device__ __forceinline__ int begin_row(KeySource<Config, Mask>& keys) {
-    const volatile RowWork& row = *shared_.row(row_.stage == 0 ? Shared::kRowSlots - 1 : row_.stage - 1);
+    const volatile RowWork& row = *shared_.row(row_.before());
     const int loaded = attended_keys<Mask>(position_of(params_, row));
     rows_ = {row.head / params_.heads_per_kv_head, loaded,
              loaded + (params_.sequences.cu_key != nullptr ? row.key_token : 0), row.batch_coordinate};
@@ -110,7 +110,7 @@ class Producer {
   }
 
   __device__ __forceinline__ void load_tile(KeySource<Config, Mask>& keys) {
-    const uint32 previous = key_stage_before();
+    const uint32 previous = key_.before();
     load_key(rows_, keys);
     load_value(rows_, previous);
   }
@@ -218,10 +218,6 @@ class Producer {
   __device__ __forceinline__ void wait_together(uint32 barrier, uint32 parity) const {
     ptx::barrier_wait(barrier, parity);
     ptx::warp_sync();
-  }
-
-  __device__ __forceinline__ uint32 key_stage_before() const {
-    return key_.stage == 0 ? Config::kStages - 1 : key_.stage - 1;
   }
 
   const ForwardParams& params_;

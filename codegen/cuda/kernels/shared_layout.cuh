@@ -18,6 +18,8 @@ struct StageCursor {
       parity ^= 1;
     }
   }
+  /// The stage before this one.
+  __device__ __forceinline__ uint32 before() const { return stage == 0 ? kStages - 1 : stage - 1; }
 };
 
 template <class Config>
