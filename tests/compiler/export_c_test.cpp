@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -14,6 +13,7 @@
 #include "compiler/export/exported_kernels.h"
 #include "compiler/export/manifest.h"
 #include "ir/error.h"
+#include "support/temporary_folder.h"
 
 namespace harrier {
 namespace {
@@ -71,23 +71,16 @@ std::vector<Workload> every_kind() {
 
 class ExportCTest : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("harrier_export_c_" + std::to_string(::getpid()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   void write(const std::vector<ExportedFile>& files) const {
     for (const ExportedFile& file : files) std::ofstream(folder_ / file.name, std::ios::binary) << file.bytes;
   }
 
   /// A shell command in the folder; its output goes to the test's.
   int run(const std::string& command) const {
-    return std::system(fmt::format("cd '{}' && {}", folder_.string(), command).c_str());
+    return std::system(fmt::format("cd '{}' && {}", folder_.path(), command).c_str());
   }
 
-  fs::path folder_;
+  const test::TemporaryFolder folder_;
 };
 
 TEST_F(ExportCTest, EveryC11CompilerTakesItWithoutAWarning) {

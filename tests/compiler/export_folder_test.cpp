@@ -3,13 +3,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "ir/error.h"
+#include "support/temporary_folder.h"
 
 namespace harrier {
 namespace {
@@ -20,13 +20,6 @@ using testing::HasSubstr;
 
 class ExportFolderTest : public testing::Test {
  protected:
-  void SetUp() override {
-    root_ = fs::temp_directory_path() / ("harrier_export_folder_" + std::to_string(::getpid()));
-    fs::remove_all(root_);
-    fs::create_directories(root_);
-  }
-  void TearDown() override { fs::remove_all(root_); }
-
   static std::vector<ExportedFile> files(const std::string& text) {
     return {{.name = "a.c", .bytes = text},
             {.name = kManifestName, .bytes = R"({"files":["a.c"],"harrier_export":1})"}};
@@ -55,11 +48,11 @@ class ExportFolderTest : public testing::Test {
     return "no error";
   }
 
-  fs::path root_;
+  const test::TemporaryFolder root_;
 };
 
 TEST_F(ExportFolderTest, ANewFolderAppearsWithItsParents) {
-  write_export_folder((root_ / "x/y/").string(), files("text"));
+  write_export_folder(root_ / "x/y/", files("text"));
   EXPECT_THAT(names(root_ / "x"), ElementsAre("y"));
   EXPECT_THAT(names(root_ / "x/y"), ElementsAre("a.c", kManifestName));
   EXPECT_EQ(read(root_ / "x/y/a.c"), "text");
@@ -67,23 +60,23 @@ TEST_F(ExportFolderTest, ANewFolderAppearsWithItsParents) {
 
 TEST_F(ExportFolderTest, AnEarlierExportAndAnEmptyFolderAreReplaced) {
   fs::create_directories(root_ / "out");
-  write_export_folder((root_ / "out").string(), files("first"));
-  write_export_folder((root_ / "out").string(), files("second"));
+  write_export_folder(root_ / "out", files("first"));
+  write_export_folder(root_ / "out", files("second"));
   EXPECT_EQ(read(root_ / "out/a.c"), "second");
-  EXPECT_THAT(names(root_), ElementsAre("out")) << "nothing may be left beside it";
+  EXPECT_THAT(names(root_.path()), ElementsAre("out")) << "nothing may be left beside it";
 }
 
 TEST_F(ExportFolderTest, FilesOfOthersAreNotTouched) {
-  write_export_folder((root_ / "out").string(), files("first"));
+  write_export_folder(root_ / "out", files("first"));
   std::ofstream(root_ / "out/notes.txt") << "mine";
   EXPECT_THAT(refusal(root_ / "out"), HasSubstr("holds notes.txt, which is no file of an earlier export"));
   EXPECT_EQ(read(root_ / "out/notes.txt"), "mine");
   EXPECT_EQ(read(root_ / "out/a.c"), "first");
   // A manifest of something else allows nothing.
   fs::create_directories(root_ / "other");
-  std::ofstream(root_ / "other" / kManifestName) << R"({"files":["a.c"]})";
+  std::ofstream(root_ / (std::string("other/") + kManifestName)) << R"({"files":["a.c"]})";
   EXPECT_THAT(refusal(root_ / "other"), HasSubstr("holds manifest.json"));
-  std::ofstream(root_ / "other" / kManifestName) << "{";
+  std::ofstream(root_ / (std::string("other/") + kManifestName)) << "{";
   EXPECT_THAT(refusal(root_ / "other"), HasSubstr("holds manifest.json"));
 }
 
@@ -93,7 +86,7 @@ TEST_F(ExportFolderTest, WhatCannotBeAFolderIsRefused) {
   EXPECT_THAT(refusal(""), HasSubstr("has no name"));
   EXPECT_THAT(refusal("."), HasSubstr("is the current folder"));
   EXPECT_THAT(refusal(root_ / "file/below"), HasSubstr("cannot be"));
-  EXPECT_THAT(names(root_), ElementsAre("file"));
+  EXPECT_THAT(names(root_.path()), ElementsAre("file"));
 }
 
 }  // namespace

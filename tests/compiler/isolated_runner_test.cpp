@@ -12,6 +12,7 @@
 
 #include "compiler/cuda/runners/runner_messages.h"
 #include "ir/error.h"
+#include "support/temporary_folder.h"
 
 namespace harrier {
 namespace {
@@ -30,13 +31,6 @@ constexpr const char* kGood = R"(echo '{"status":"good","us":12.5,"reason":""}')
 
 class IsolatedRunner : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "harrier-runner-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   /// A worker that does something else for candidate 2, and notes each of its starts.
   CandidateRunner runner(const std::string& for_the_second, const std::string& start = "echo ready") const {
     const std::string script = "echo x >> " + starts() + "\n" + start +
@@ -46,7 +40,7 @@ class IsolatedRunner : public testing::Test {
                            {.target = {}, .silicon_key = {}, .nvrtc = cuda::LazyNvrtc()}, {},
                            {.start = milliseconds(20000), .check = milliseconds(20000), .measure = milliseconds(1500)});
   }
-  std::string starts() const { return (folder_ / "starts").string(); }
+  std::string starts() const { return folder_ / "starts"; }
   int times_started() const {
     std::ifstream file(starts());
     int count = 0;
@@ -54,7 +48,7 @@ class IsolatedRunner : public testing::Test {
     return count;
   }
 
-  std::filesystem::path folder_;
+  const test::TemporaryFolder folder_;
   Workload workload_{
       .name = "test",
       .shape = {.heads = 8, .kv_heads = 8, .head_dim = 64, .value_dim = 64, .dtype = DataType::kBFloat16},

@@ -2,7 +2,6 @@
 #include "compiler/export/tuned_candidates.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +11,7 @@
 #include "compiler/cuda/plan_space.h"
 #include "compiler/cuda/tuning_store.h"
 #include "store/tuning_rows.h"
+#include "support/temporary_folder.h"
 
 namespace harrier {
 namespace {
@@ -40,15 +40,8 @@ autotune::Choice choice(size_t place, CudaFamily family = CudaFamily::kSm90) {
 
 class TunedCandidates : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("harrier_tuned_" + std::to_string(::getpid()));
-    std::filesystem::remove_all(folder_);
-    store_ = open_store({.folder = folder_.string()});
-  }
-  void TearDown() override {
-    store_.reset();
-    std::filesystem::remove_all(folder_);
-  }
+  void SetUp() override { store_ = open_store({.folder = folder_.path()}); }
+  void TearDown() override { store_.reset(); }
 
   /// A tuning in which the default took 100 us and each choice so many.
   void tune(const cuda::DeviceFacts& facts, const Workload& tuned,
@@ -89,7 +82,7 @@ class TunedCandidates : public testing::Test {
     return -1;
   }
 
-  std::filesystem::path folder_;
+  const test::TemporaryFolder folder_;
   StoreHandle store_;
   std::vector<TunedExport> taken_;
 };

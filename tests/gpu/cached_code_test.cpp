@@ -15,6 +15,7 @@
 #include "store/artifacts.h"
 #include "store/maintenance.h"
 #include "store/tuning_rows.h"
+#include "support/temporary_folder.h"
 #include "test_gpu.h"
 
 namespace harrier {
@@ -26,19 +27,14 @@ class CachedCode : public testing::Test {
  protected:
   void SetUp() override {
     if (!test::is_emulated()) GTEST_SKIP() << "on the emulated GPU, which does not mind what is done to its code";
-    std::string name = (std::filesystem::temp_directory_path() / "harrier-code-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
     reopen();
   }
-  void TearDown() override {
-    store_.reset();
-    if (!folder_.empty()) std::filesystem::remove_all(folder_);
-  }
+  void TearDown() override { store_.reset(); }
 
   /// As another process would.
   void reopen() {
-    store_ = open_store({.folder = folder_, .warn = [this](const std::string& text) { warnings_.push_back(text); }});
+    store_ =
+        open_store({.folder = folder_.path(), .warn = [this](const std::string& text) { warnings_.push_back(text); }});
   }
 
   /// A GPU whose NVRTC has not been loaded.
@@ -67,7 +63,7 @@ class CachedCode : public testing::Test {
     ASSERT_TRUE(replace_artifact(*store_, *artifact));
   }
 
-  std::string folder_;
+  const test::TemporaryFolder folder_;
   StoreHandle store_;
   std::vector<std::string> warnings_;
   Workload workload_ = test::workload_of(window(20, 0), test::shape_of(1, 1, 32));
@@ -107,7 +103,7 @@ TEST_F(CachedCode, OfAnyToolchainWillDoWhereThereIsNone) {
 
 TEST_F(CachedCode, OfAnotherNvrtcIsNotTaken) {
   const CudaKernel made = compile(fresh_gpu());
-  const std::string copy = folder_ + "/libnvrtc.so";
+  const std::string copy = folder_ / "libnvrtc.so";
   std::filesystem::copy_file(HARRIER_EMULATED_GPU, copy);
   ASSERT_TRUE(put_toolchain(
       *store_,
@@ -167,7 +163,7 @@ TEST_F(CachedCode, InQuarantineIsNotTakenUntilFreshCodeHasLoaded) {
 }
 
 TEST_F(CachedCode, WithAStoreThatCannotBeUsedKernelsCompile) {
-  ASSERT_EQ(chmod(folder_.c_str(), 0777), 0);
+  ASSERT_EQ(chmod(folder_.path().c_str(), 0777), 0);
   reopen();
   const CudaKernel kernel = compile(fresh_gpu());
   EXPECT_FALSE(kernel.was_cached());

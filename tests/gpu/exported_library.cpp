@@ -3,21 +3,14 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
 
 #include "support/setting.h"
 #include "test_gpu.h"
 
 namespace harrier::test {
 namespace {
-
-std::string new_folder() {
-  static int count = 0;
-  return (std::filesystem::temp_directory_path() / fmt::format("harrier_export_{}_{}", ::getpid(), count++)).string();
-}
 
 template <typename Function>
 void find(void* library, const char* name, Function& function) {
@@ -28,14 +21,13 @@ void find(void* library, const char* name, Function& function) {
 }  // namespace
 
 ExportedLibrary::ExportedLibrary(const std::vector<ExportWorkload>& workloads,
-                                 const std::vector<std::string>& architectures)
-    : folder_(new_folder()) {
-  report_ = export_kernels(workloads, gpu().nvrtc, {.architectures = architectures, .folder = folder_});
-  const std::string path = folder_ + "/kernels.so";
+                                 const std::vector<std::string>& architectures) {
+  report_ = export_kernels(workloads, gpu().nvrtc, {.architectures = architectures, .folder = folder_.path()});
+  const std::string path = folder_ / "kernels.so";
   const std::string command = fmt::format(
       "cc -std=c11 -O1 -Wall -Wextra -Wpedantic -Werror -shared -fPIC -o {0}/kernels.so "
       "{0}/harrier_kernels.c -ldl",
-      folder_);
+      folder_.path());
   EXPECT_EQ(std::system(command.c_str()), 0) << command;
   library_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library_ == nullptr) throw InternalError(dlerror());
@@ -50,8 +42,6 @@ ExportedLibrary::ExportedLibrary(const std::vector<ExportWorkload>& workloads,
 ExportedLibrary::~ExportedLibrary() {
   if (kernels_ != nullptr) close(kernels_);
   if (library_ != nullptr) dlclose(library_);
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
 }
 
 harrier_kernels* ExportedLibrary::kernels() {

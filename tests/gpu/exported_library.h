@@ -6,6 +6,7 @@
 
 #include "compiler/export/runtime/harrier_kernels.h"
 #include "compiler/harrier_export.h"
+#include "support/temporary_folder.h"
 
 namespace harrier::test {
 
@@ -30,7 +31,7 @@ class ExportedLibrary {
   decltype(&harrier_kernels_name) name = nullptr;
 
  private:
-  std::string folder_;
+  const TemporaryFolder folder_;
   ExportReport report_;
   void* library_ = nullptr;
   harrier_kernels* kernels_ = nullptr;

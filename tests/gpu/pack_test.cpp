@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -12,6 +11,7 @@
 
 #include "compiler/harrier_export.h"
 #include "support/setting.h"
+#include "support/temporary_folder.h"
 #include "support/tensors.h"
 #include "test_gpu.h"
 
@@ -35,20 +35,14 @@ Workload named(const char* name, Mask mask) {
 
 class GpuPack : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("harrier_pack_" + std::to_string(::getpid()));
-    fs::remove_all(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string pack_of(const std::vector<ExportWorkload>& workloads) const {
     export_kernels(
         workloads, gpu().nvrtc,
-        {.architectures = {target_of(gpu()).architecture}, .format = ExportFormat::kPack, .folder = folder_.string()});
-    return (folder_ / "harrier_kernels.pack").string();
+        {.architectures = {target_of(gpu()).architecture}, .format = ExportFormat::kPack, .folder = folder_.path()});
+    return folder_ / "harrier_kernels.pack";
   }
 
-  fs::path folder_;
+  const test::TemporaryFolder folder_;
 };
 
 /// What a kernel makes of a packed batch of arrays drawn from a seed.
@@ -131,7 +125,7 @@ TEST_F(GpuPack, WhatIsNotThereIsSaidInOneLine) {
   }
   EXPECT_THAT(refusal([&] { load_pack(path + ".missing"); }), HasSubstr("no such file"));
   std::ofstream(folder_ / "text") << "not a database, but long enough to look at the header of one";
-  EXPECT_THAT(refusal([&] { load_pack((folder_ / "text").string()); }), HasSubstr("harrier export --format pack"));
+  EXPECT_THAT(refusal([&] { load_pack(folder_ / "text"); }), HasSubstr("harrier export --format pack"));
 }
 
 TEST_F(GpuPack, ADamagedPackIsRefusedOrUnharmed) {
@@ -156,7 +150,7 @@ TEST_F(GpuPack, ADamagedPackIsRefusedOrUnharmed) {
     } else {
       damaged[random() % damaged.size()] ^= static_cast<char>(1U << random() % 8);
     }
-    const std::string name = (folder_ / "damaged").string();
+    const std::string name = folder_ / "damaged";
     std::ofstream(name, std::ios::binary) << damaged;
     try {
       EXPECT_EQ(images(load_pack(name)), images(pack));

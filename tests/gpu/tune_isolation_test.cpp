@@ -10,6 +10,7 @@
 #include "compiler/cuda/tuning_store.h"
 #include "ir/text.h"
 #include "support/setting.h"
+#include "support/temporary_folder.h"
 #include "test_gpu.h"
 
 namespace harrier {
@@ -21,17 +22,11 @@ class TuneIsolation : public testing::Test {
  protected:
   void SetUp() override {
     if (!test::is_emulated()) GTEST_SKIP() << "a real GPU does not fault when it is asked to";
-    std::string name = (std::filesystem::temp_directory_path() / "harrier-isolation-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
     cache_ = std::make_unique<Setting>("HARRIER_CACHE_DIR", (folder_ / "cache").c_str());
     store_ = open_store();
     std::ofstream(folder_ / "small.attn") << print(workload_);
   }
-  void TearDown() override {
-    store_.reset();
-    if (!folder_.empty()) std::filesystem::remove_all(folder_);
-  }
+  void TearDown() override { store_.reset(); }
 
   /// A few plans; the clock only moves when it is looked at, so all of them are tried.
   Tuning tune() {
@@ -44,7 +39,7 @@ class TuneIsolation : public testing::Test {
       failed_.emplace_back(choice, reason);
     };
     const CandidateRunner runner = isolated_runner(
-        {HARRIER_EXECUTABLE, "tune-worker", (folder_ / "small.attn").string()}, workload_,
+        {HARRIER_EXECUTABLE, "tune-worker", folder_ / "small.attn"}, workload_,
         {.target = target_on(facts), .silicon_key = cuda::silicon_key(facts), .nvrtc = test::gpu().nvrtc},
         options.compile);
     const std::vector<LengthDraw> draws = {{.geometry = packed_geometry({64}, {64}), .bindings = {}}};
@@ -63,7 +58,7 @@ class TuneIsolation : public testing::Test {
 
   Setting libcuda_{"HARRIER_LIBCUDA", HARRIER_EMULATED_GPU};
   Setting nvrtc_{"HARRIER_NVRTC", HARRIER_EMULATED_GPU};
-  std::filesystem::path folder_;
+  const test::TemporaryFolder folder_;
   std::unique_ptr<Setting> cache_;
   StoreHandle store_;
   Workload workload_ = [] {

@@ -3,12 +3,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 
 #include "compiler/cuda/tune_bench.h"
 #include "store/store.h"
+#include "support/temporary_folder.h"
 #include "test_gpu.h"
 
 namespace harrier {
@@ -19,17 +19,12 @@ const TuningRecord kRecord{.session = "s", .effort = "quick", .driver = "1", .at
 class TuningStoreTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("harrier_tunings_" + std::to_string(::getpid()));
-    std::filesystem::remove_all(folder_);
-    store_ = open_store({.folder = folder_.string()});
+    store_ = open_store({.folder = folder_.path()});
     ASSERT_EQ(store_->state(), StoreState::kReadWrite);
     workload_ = test::workload_of(causal(), test::shape_of(2, 2, 64));
     workload_.lengths = FixedLength{100};
   }
-  void TearDown() override {
-    store_.reset();
-    std::filesystem::remove_all(folder_);
-  }
+  void TearDown() override { store_.reset(); }
 
   const cuda::DeviceFacts& facts() const { return test::gpu().device->facts(); }
 
@@ -57,7 +52,7 @@ class TuningStoreTest : public testing::Test {
     return tuning;
   }
 
-  std::filesystem::path folder_;
+  const test::TemporaryFolder folder_;
   StoreHandle store_;
   Workload workload_;
 };

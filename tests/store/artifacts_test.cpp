@@ -11,7 +11,7 @@
 #include "store/make_once.h"
 #include "store/sqlite.h"
 #include "store/tuning_rows.h"
-#include "temporary_folder.h"
+#include "watched_store.h"
 
 namespace harrier {
 namespace {

@@ -12,7 +12,7 @@
 #include "fake_artifacts.h"
 #include "processes.h"
 #include "store/make_once.h"
-#include "temporary_folder.h"
+#include "watched_store.h"
 
 namespace harrier {
 namespace {

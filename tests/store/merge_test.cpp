@@ -16,7 +16,7 @@
 #include "store/maintenance.h"
 #include "store/sqlite.h"
 #include "store/tuning_rows.h"
-#include "temporary_folder.h"
+#include "watched_store.h"
 
 namespace harrier {
 namespace {

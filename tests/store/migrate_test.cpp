@@ -5,7 +5,7 @@
 
 #include <array>
 
-#include "temporary_folder.h"
+#include "watched_store.h"
 
 namespace harrier {
 namespace {

@@ -15,7 +15,7 @@
 #include "store/maintenance.h"
 #include "store/make_once.h"
 #include "store/tuning_rows.h"
-#include "temporary_folder.h"
+#include "watched_store.h"
 
 namespace harrier {
 namespace {

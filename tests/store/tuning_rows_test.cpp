@@ -6,7 +6,7 @@
 
 #include <limits>
 
-#include "temporary_folder.h"
+#include "watched_store.h"
 
 namespace harrier {
 namespace {

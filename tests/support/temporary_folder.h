@@ -1,22 +1,19 @@
-// A folder of one test, and stores in it.
+// A folder of one test.
 #pragma once
-
-#include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
-#include <vector>
-
-#include "store/store.h"
 
 namespace harrier::test {
 
-/// Removed at the end, with all that lies in it.
+/// New, with a name that no other process has, now or from an earlier run that was killed; removed at the end, with all
+/// that lies in it.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "harrier-store-XXXXXX").string();
+    std::string name = (std::filesystem::temp_directory_path() / "harrier-test-XXXXXX").string();
     if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder can be made");
     path_ = name;
   }
@@ -32,17 +29,6 @@ class TemporaryFolder {
 
  private:
   std::string path_;
-};
-
-/// A store and the warnings that it gave.
-struct WatchedStore {
-  explicit WatchedStore(const std::string& folder, StoreOptions options = {}) {
-    options.folder = folder;
-    options.warn = [this](const std::string& warning) { warnings.push_back(warning); };
-    store = open_store(std::move(options));
-  }
-  std::vector<std::string> warnings;
-  StoreHandle store;
 };
 
 }  // namespace harrier::test
