@@ -50,11 +50,11 @@ extern "C" __global__ void read_rows(const __grid_constant__ harrier::OrderParam
   constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
   const int place = blockIdx.x, head = blockIdx.y;
   const RowPlace where = row_at<Config>(params.sequences, params.rows_per_batch, params.batches, place);
-  const RowWork row = describe_row<Config>(params.sequences, {where.query_tile, head, where.batch, 0, 0, -1});
+  const RowWork row = describe_row<Config>(params.sequences, {where.tile, head, where.batch, 0, 0, -1});
   const int query_end = smaller(row.query_begin + Config::kTileQ, row.query_valid);
   if (row.query_begin >= query_end) return;
   const Position at = position_of(params.arguments, row);
-  KeySource<Config, Mask> source(at, params.lists, where.query_tile, row.query_begin, query_end, threadIdx.x);
+  KeySource<Config, Mask> source(at, params.lists, where.tile, row.query_begin, query_end, threadIdx.x);
   const TileCounts tiles = source.count();
   if (tiles.partial + tiles.full > 0) source.start(0);
   for (int i = 0; i < (tiles.partial + tiles.full) * kBoxes; ++i) {

@@ -43,7 +43,7 @@ int tiles_of(const BuilderCase& test, const BuiltRows& built, const RowName& nam
 
 void expect_order(const BuilderCase& test, const BuiltRows& built) {
   std::map<RowName, std::vector<WorkItem>> items;
-  for (const WorkItem& item : built.order) items[{item.batch, item.head, item.query_tile}].push_back(item);
+  for (const WorkItem& item : built.order) items[{item.batch, item.head, item.tile}].push_back(item);
   std::set<RowName> named;
   std::set<int> slots;
   int64_t all_tiles = 0;
@@ -76,7 +76,7 @@ void expect_order(const BuilderCase& test, const BuiltRows& built) {
 
   std::set<RowName> joined;
   for (const SplitRow& row : built.split_rows) {
-    const RowName name{row.batch, row.head, row.query_tile};
+    const RowName name{row.batch, row.head, row.tile};
     EXPECT_TRUE(joined.insert(name).second);
     const auto& parts = items[name];
     ASSERT_EQ(static_cast<size_t>(row.slots), parts.size());
@@ -88,7 +88,7 @@ void expect_order(const BuilderCase& test, const BuiltRows& built) {
   // Longest first inside a group of heads, groups one after another.
   int group = 0, length = 0x7fffffff;
   for (const WorkItem& item : built.order) {
-    const RowName name{item.batch, item.head, item.query_tile};
+    const RowName name{item.batch, item.head, item.tile};
     const auto parts = static_cast<int>(items[name].size());
     const int cost = (tiles_of(test, built, name) + parts - 1) / parts;
     const int own_group = item.head / test.heads_per_group;
@@ -146,9 +146,9 @@ TEST(CudaOrder, OfMoreRowsThanASectionGoesSectionBySection) {
   const BuiltRows built = test::build_rows(test);
   ASSERT_EQ(built.order.size(), 15000u);
   std::set<RowName> named;
-  for (const WorkItem& item : built.order) named.insert({item.batch, item.head, item.query_tile});
+  for (const WorkItem& item : built.order) named.insert({item.batch, item.head, item.tile});
   EXPECT_EQ(named, rows_of(test, built.row_queries));
-  const auto section = [&](size_t i) { return built.order[i].query_tile / kSectionRows; };
+  const auto section = [&](size_t i) { return built.order[i].tile / kSectionRows; };
   for (size_t i = 0; i < 10000; ++i) {
     ASSERT_LT(built.order[i].head, 2);
     ASSERT_EQ(section(i), i < 2 * kSectionRows ? 0 : 1);

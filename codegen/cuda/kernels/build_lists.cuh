@@ -39,7 +39,7 @@ class ListBuilder {
     const int head = static_cast<int>(blockIdx.y);
     const RowPlace where = row_at<Config>(params_.sequences, params_.rows_per_batch, params_.batches, place);
     list_ = place + head * params_.rows_per_head;
-    row_ = describe_row<Config>(params_.sequences, {where.query_tile, head, where.batch, 0, 0, -1});
+    row_ = describe_row<Config>(params_.sequences, {where.tile, head, where.batch, 0, 0, -1});
     query_end_ = smaller(row_.query_begin + Config::kTileQ, row_.query_valid);
     find_range();
     Sums sums{0, 0};

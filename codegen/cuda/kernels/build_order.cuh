@@ -27,12 +27,12 @@ __device__ __forceinline__ void measure_rows(const OrderParams& params) {
   const int head = blockIdx.y;
   if (place >= params.rows_per_head) return;
   const RowPlace where = row_at<Config>(params.sequences, params.rows_per_batch, params.batches, place);
-  const RowWork row = describe_row<Config>(params.sequences, {where.query_tile, head, where.batch, 0, 0, -1});
+  const RowWork row = describe_row<Config>(params.sequences, {where.tile, head, where.batch, 0, 0, -1});
   int tiles = row.query_begin < row.query_length ? 0 : -1;
   if (row.query_begin < row.query_valid && row.key_valid > 0) {
     const int query_end = smaller(row.query_begin + Config::kTileQ, row.query_valid);
-    const KeySource<Config, Mask> keys(position_of(params.arguments, row), params.lists, where.query_tile,
-                                       row.query_begin, query_end, lane);
+    const KeySource<Config, Mask> keys(position_of(params.arguments, row), params.lists, where.tile, row.query_begin,
+                                       query_end, lane);
     const TileCounts counts = keys.count();
     tiles = counts.partial + counts.full;
   }
@@ -129,10 +129,10 @@ __device__ __forceinline__ void write_part(const OrderParams& params, const RowP
   const bool split = row.parts > 1;
   const int first = static_cast<int>(static_cast<int64>(row.tiles) * part / row.parts);
   const int end = static_cast<int>(static_cast<int64>(row.tiles) * (part + 1) / row.parts);
-  params.order[slots.item + part * slots.stride] = {
-      where.query_tile, head, where.batch, first, end, split ? slots.split_slot + part : -1};
+  params.order[slots.item + part * slots.stride] = {where.tile, head, where.batch,
+                                                    first,      end,  split ? slots.split_slot + part : -1};
   if (split && part == 0) {
-    params.split_rows[slots.split_row] = {where.query_tile, head, where.batch, slots.split_slot, row.parts};
+    params.split_rows[slots.split_row] = {where.tile, head, where.batch, slots.split_slot, row.parts};
   }
 }
 

@@ -11,7 +11,7 @@ inline constexpr int kBuildThreads = 32 * kBuildWarps;
 
 struct RowPlace {
   int batch;
-  int query_tile;
+  int tile;
 };
 
 /// The sequence and query tile of place `index` among the rows of one head: the inverse of first_row.

@@ -15,7 +15,7 @@ __device__ __forceinline__ void combine(const ForwardParams& params, const Split
   static_assert(Config::kTileQ % kCombineWarps == 0, "every warp has a query");
   if (static_cast<int>(blockIdx.x) >= *split_count) return;
   const SplitRow& split = split_rows[blockIdx.x];
-  const RowWork row = describe_row<Config>(params, {split.query_tile, split.head, split.batch, 0, 0, -1});
+  const RowWork row = describe_row<Config>(params, {split.tile, split.head, split.batch, 0, 0, -1});
   const int lane = threadIdx.x & 31;
   const int tile_query = blockIdx.y * kCombineWarps + threadIdx.x / 32;
   const int query = row.query_begin + tile_query;

@@ -136,8 +136,8 @@ class LoaderSm80 {
   __device__ __forceinline__ bool find_tiles(const WorkItem& item, RowWork& row) {
     if (row.query_begin >= row.query_valid) return false;
     const int query_end = smaller(row.query_begin + Config::kTileQ, row.query_valid);
-    keys_ = KeySource<Config, Mask>(position_of(params_, row), params_.lists, item.query_tile, row.query_begin,
-                                    query_end, static_cast<int>(threadIdx.x) & 31);
+    keys_ = KeySource<Config, Mask>(position_of(params_, row), params_.lists, item.tile, row.query_begin, query_end,
+                                    static_cast<int>(threadIdx.x) & 31);
     const TileCounts counts = keys_.count();
     const int limit = smaller(item.tile_limit, counts.partial + counts.full);
     row.partial_tiles = partial_tiles_ = larger(smaller(counts.partial, limit) - item.first_tile, 0);

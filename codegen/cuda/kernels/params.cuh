@@ -53,19 +53,20 @@ constexpr int first_row(int rows_per_batch, int batch, int query_token, int tile
   return rows_per_batch == kPackedRows ? query_token / tile_q + batch : batch * rows_per_batch;
 }
 
-/// Part of the work, in the order in which CTAs take it.
+/// Part of the work, in the order in which CTAs take it: some key tiles of a row or, of a backward launch, some query
+/// tiles of a column.
 struct WorkItem {
-  int query_tile;
+  int tile;  // of queries; in the order of columns, of keys
   int head;
   int batch;
-  int first_tile;  // of the row's key tiles, in the order in which the key source gives them
+  int first_tile;  // of the row's key tiles (the column's query tiles), in the order in which their source gives them
   int tile_limit;  // one past the last
   int split_slot;  // where the partial result goes; -1 = the item is the whole row
 };
 
 /// A row that was split: its parts lie in slots first_slot ... first_slot + slots - 1.
 struct SplitRow {
-  int query_tile;
+  int tile;  // of queries; in the order of columns, of keys
   int head;
   int batch;
   int first_slot;

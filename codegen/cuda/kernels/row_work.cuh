@@ -29,7 +29,7 @@ __device__ __forceinline__ RowWork describe_row(const SequenceTable& sequences, 
   RowWork row;
   row.head = item.head;
   row.batch = item.batch;
-  row.query_begin = item.query_tile * Config::kTileQ;
+  row.query_begin = item.tile * Config::kTileQ;
   row.split_slot = item.split_slot;
   row.partial_tiles = 0;
   row.full_tiles = 0;
