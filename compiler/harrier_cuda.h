@@ -76,6 +76,17 @@ struct CudaTensors {
   CudaLse lse = {};
 };
 
+/// What a backward launch reads beside the tensors of the forward one, and what it writes, as CudaTensor describes
+/// them: d_out and d_q have the shapes of out and q, d_k and d_v those of k and v. Gradients of float arrays are
+/// float32, dense, of the array's shape, for those that are wanted.
+struct CudaGradients {
+  CudaTensor d_out;
+  CudaTensor d_q;
+  CudaTensor d_k;
+  CudaTensor d_v;
+  std::map<std::string, cuda::DevicePointer> arrays = {};
+};
+
 struct CudaBindOptions {
   bool packed = true;                         // sequences one after another; false: a padded batch of equal extents
   std::optional<CudaSchedule> schedule = {};  // instead of the default
@@ -104,8 +115,9 @@ struct CudaDeviceInputs {
   std::map<std::string, CudaArray> arrays = {};
 };
 
-struct CudaCode;   // internal
-struct CudaBound;  // internal: a pattern's numbers, arrays, lists and order on the device, for one set of lengths
+struct CudaCode;         // internal
+struct CudaLaunchState;  // internal
+struct CudaBound;        // internal: a pattern's numbers, arrays, lists and order on the device, for one set of lengths
 using CudaBinding = std::shared_ptr<const CudaBound>;
 
 /// A binding takes device memory for the arrays it was given, 8 bytes a key token for documents (where each begins and
@@ -135,9 +147,8 @@ class CudaLaunch {
 
  private:
   friend class CudaKernel;
-  struct State;
-  explicit CudaLaunch(std::shared_ptr<State> state) : state_(std::move(state)) {}
-  std::shared_ptr<State> state_;
+  explicit CudaLaunch(std::shared_ptr<CudaLaunchState> state) : state_(std::move(state)) {}
+  std::shared_ptr<CudaLaunchState> state_;
 };
 
 /// A compiled pattern on a GPU. Cheap to copy, immutable, safe to use from several threads at once.
@@ -162,10 +173,21 @@ class CudaKernel {
   /// another kernel; DeviceError.
   CudaLaunch prepare(const CudaTensors& tensors, const CudaBinding& binding) const;
 
+  /// As prepare, for a workload with direction backward: gradients of sum(out * d_out), written whole. `tensors` are
+  /// those of the forward launch with what it wrote: `out` and `lse` are read. The workspace is, for each place of a
+  /// query tile of each head, 8 bytes a query, on sm_90a 4 x (head dim) bytes a query more; and where columns or rows
+  /// are split, their parts in fp32. Throws InvalidInput also for gradients of arrays that have none.
+  CudaLaunch prepare_backward(const CudaTensors& tensors, const CudaGradients& gradients,
+                              const CudaBinding& binding) const;
+
   /// As Kernel::run, on arrays of the host: copies them there, runs, copies the results back. Takes device memory for
   /// q, k, v, out and lse beside that of a binding and a launch, all of it given back at the end.
   RunReport run(const AttentionTensors& tensors, const Bindings& bindings, const PassObserver& observer = {},
                 const std::optional<CudaSchedule>& schedule = {}) const;
+
+  /// As Kernel::run_backward, likewise.
+  RunReport run_backward(const AttentionTensors& tensors, const AttentionGradients& gradients, const Bindings& bindings,
+                         const PassObserver& observer = {}, const std::optional<CudaSchedule>& schedule = {}) const;
 
   const CudaCompilation& compilation() const;
   const cuda::CudaBinary& binary() const;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ir/cuda_backward_plan.h"
 #include "ir/error.h"
 
 namespace harrier {
@@ -101,6 +102,7 @@ int cuda_threads(const CudaPlan& plan) {
 }
 
 int64_t shared_bytes(const CudaPlan& plan, const Shape& shape) {
+  if (shape.direction == Direction::kBackward) return backward_shared_bytes(plan, shape);
   const int64_t qk_dim = padded_dim(shape.head_dim);
   const int64_t value_dim = padded_dim(shape.value_dim);
   const int64_t queries = int64_t{64} * plan.consumers;
@@ -116,7 +118,13 @@ int64_t shared_bytes(const CudaPlan& plan, const Shape& shape) {
   return plan.query_stages * query + tiles + barriers * kBarrierBytes + boxes + kRowSlots * kRowWorkBytes;
 }
 
+void fit_one_box(CudaPlan& plan, int64_t block_rows) {
+  plan.box_rows = plan.tile_k;
+  plan.row_blocks = block_rows % plan.tile_k == 0 ? row_blocks(int64_t{64} * plan.consumers, block_rows) : 0;
+}
+
 void verify(const CudaPlan& plan, const Shape& shape) {
+  if (shape.direction == Direction::kBackward) return verify_backward(plan, shape);
   refuse(shape.head_dim < 1 || shape.head_dim > 256 || shape.value_dim < 1 || shape.value_dim > 256,
          fmt::format("head dims {} and {} are outside 1..256: use the CPU backend", shape.head_dim, shape.value_dim));
   refuse(shape.dtype == DataType::kFloat32,

@@ -14,7 +14,7 @@ namespace harrier {
 enum class CudaFamily { kSm90, kSm80 };
 
 /// One row is 64 queries for each consumer (sm_90a: a warpgroup); keys come `tile_k` at a time, gathered from boxes of
-/// `box_rows`.
+/// `box_rows`. Of backward kernels: see ir/cuda_backward_plan.h.
 struct CudaPlan {
   CudaFamily family = CudaFamily::kSm90;
   int consumers = 2;
@@ -42,10 +42,10 @@ int64_t padded_dim(int64_t dim);
 /// Columns of a swizzled panel: 64 where they divide the padded dim, else 32.
 int64_t panel_columns(int64_t dim);
 
-/// Threads of a CTA.
+/// Threads of a CTA of the forward kernel.
 int cuda_threads(const CudaPlan& plan);
 
-/// Dynamic shared memory of a CTA in bytes, as the kernel lays it out.
+/// Dynamic shared memory of a CTA in bytes, as the kernel of the shape's direction lays it out.
 int64_t shared_bytes(const CudaPlan& plan, const Shape& shape);
 
 /// What a CTA may have of it on every GPU from sm_80 on. Default plans of sm_80 keep to it; others may need more, up to
@@ -62,6 +62,9 @@ CudaPlan default_sm90_plan(const Shape& shape, int64_t block_rows, int64_t keys_
 
 /// The same for sm_80 and what comes after it, chosen by what fits and compiles without spills.
 CudaPlan default_sm80_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query);
+
+/// Blocks of queries of lists whose boxes are whole key tiles. Tables that these do not fit are looked up.
+void fit_one_box(CudaPlan& plan, int64_t block_rows);
 
 /// The nearest plan that leaves each thread more registers: fewer CTAs a multiprocessor, then fewer queries a row.
 /// Nothing when there is none.

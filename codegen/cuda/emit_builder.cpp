@@ -63,6 +63,21 @@ std::string entry_text(const char* name, const char* params, const std::string& 
       name, params, body);
 }
 
+/// What a backward pass has beside.
+std::string column_entries(bool lists) {
+  std::string text;
+  if (lists) {
+    text += entry_text(kCudaTransposeName, "TransposeParams",
+                       "  harrier::ListTransposer<harrier::Config>(params).run();\n") +
+            "\n";
+  }
+  text += entry_text(kCudaMeasureColumnsName, "ColumnOrderParams",
+                     "  harrier::measure_columns<harrier::Config, harrier::Mask>(params);\n") +
+          "\n";
+  return text + entry_text(kCudaOrderColumnsName, "OrderParams",
+                           "  harrier::order_rows<harrier::ColumnPlaces<harrier::Config>>(params);\n");
+}
+
 constexpr const char* kSharedMemory = "  extern __shared__ __align__(16) unsigned char memory[];\n";
 
 }  // namespace
@@ -78,6 +93,7 @@ std::string emit_cuda_builder(const LoweredPattern& pattern, const Shape& shape,
   text += fmt::format("// Rows of {} queries, key tiles of {} in boxes of {}\n", row_queries(plan), plan.tile_k,
                       plan.box_rows);
   if (lists) text += "#include \"codegen/cuda/kernels/build_lists.cuh\"\n";
+  if (shape.direction == Direction::kBackward) text += "#include \"codegen/cuda/kernels/build_columns.cuh\"\n";
   text += "#include \"codegen/cuda/kernels/build_order.cuh\"\n";
   if (looks_tables_up(pattern, plan)) text += "#include \"codegen/cuda/kernels/expand_table.cuh\"\n";
   if (bounds) text += "#include \"codegen/cuda/kernels/segment_bounds.cuh\"\n";
@@ -114,7 +130,8 @@ std::string emit_cuda_builder(const LoweredPattern& pattern, const Shape& shape,
                      "  harrier::measure_rows<harrier::Config, harrier::Mask>(params);\n") +
           "\n";
   text += entry_text(kCudaCutName, "OrderParams", "  harrier::cut_rows(params);\n") + "\n";
-  return text + entry_text(kCudaOrderName, "OrderParams", "  harrier::order_rows<harrier::Config>(params);\n");
+  text += entry_text(kCudaOrderName, "OrderParams", "  harrier::order_rows<harrier::Config>(params);\n");
+  return shape.direction == Direction::kBackward ? text + "\n" + column_entries(lists) : text;
 }
 
 bool names_head(const LoweredPattern& lowered) { return lowered.visible && mentions_head(*lowered.visible); }
@@ -131,6 +148,10 @@ int64_t list_rows(const BuilderShape& shape, const CudaPlan& plan) {
   const int64_t queries = row_queries(plan);
   if (shape.packed) return shape.query_tokens / queries + shape.batches;
   return divide_up(shape.query_tokens, queries) * (shape.lists_per_batch ? shape.batches : 1);
+}
+
+int64_t list_columns(int64_t key_tokens, int64_t batches, bool packed, const CudaPlan& plan) {
+  return packed ? key_tokens / plan.tile_k + batches : divide_up(key_tokens, plan.tile_k) * batches;
 }
 
 int64_t dense_row_entries(const BuilderShape& shape, const CudaPlan& plan) {

@@ -19,6 +19,13 @@
 //     split_count = &state->split_count. It reads split_output and split_lse: split_capacity slots of row_queries(plan)
 //     queries.
 //
+// Of a backward pass, whose kernels take columns (key tiles of a key head) too, after step 2, with a BuildState and
+// RowTotals of their own that are zero:
+//     harrier_transpose_lists(TransposeParams), where there are lists: grid (columns of one head / 8 rounded up, heads
+//     with lists of their own). harrier_measure_columns(ColumnOrderParams): grid (columns / 8 rounded up,
+//     measured_heads), then with its OrderParams harrier_cut_rows and harrier_order_columns, whose grids are those of
+//     harrier_cut_rows and harrier_order_rows.
+//
 // harrier_expand_table(ExpandParams), any time before step 2 and the forward kernel: writes a table of any form as the
 // dense uint8 array "table.SLOT" of a pattern that looks its tables up. Grid (row blocks, heads of the array * its
 // batch rows), shared memory expand_shared_bytes().
@@ -49,6 +56,9 @@ inline constexpr const char* kCudaCutName = "harrier_cut_rows";
 inline constexpr const char* kCudaOrderName = "harrier_order_rows";
 inline constexpr const char* kCudaExpandName = "harrier_expand_table";
 inline constexpr const char* kCudaSegmentsName = "harrier_segment_bounds";
+inline constexpr const char* kCudaTransposeName = "harrier_transpose_lists";
+inline constexpr const char* kCudaMeasureColumnsName = "harrier_measure_columns";
+inline constexpr const char* kCudaOrderColumnsName = "harrier_order_columns";
 
 /// The same for sm_80 and sm_90a, and the same text for the same arguments. Takes what emit_cuda_stub takes without an
 /// error. Patterns without lists get the order's entries alone.
@@ -73,6 +83,9 @@ struct BuilderShape {
 
 /// Rows of one head. Packed: places for every split of the tokens into that many sequences.
 int64_t list_rows(const BuilderShape& shape, const CudaPlan& plan);
+
+/// Columns of one head, likewise.
+int64_t list_columns(int64_t key_tokens, int64_t batches, bool packed, const CudaPlan& plan);
 
 /// Entries of one row at most: every box, and holes up to a whole tile. ListParams::entries_per_row, where the memory
 /// is list_rows * heads times this.

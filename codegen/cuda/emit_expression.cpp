@@ -133,6 +133,8 @@ class Emitter {
         [](const TileCount&) { return std::string("Int(count)"); });
   }
 
+  std::string place(const Load& node) const { return fmt::format("place_of(at, {})", slot_and_indices(node)); }
+
   std::string as(const Expression& expression, ExpressionType type) const {
     const ExpressionType own = type_of(expression);
     std::string text = plain(expression);
@@ -150,14 +152,17 @@ class Emitter {
 
  private:
   std::string load(const Load& node) const {
-    const auto slot = std::ranges::find(arrays_, node.array, &ArraySlot::name);
-    HARRIER_CHECK(slot != arrays_.end(), "every loaded array has a slot");
-    const char* element = slot->element == ArraySlot::Element::kInt32   ? "int32"
-                          : slot->element == ArraySlot::Element::kUInt8 ? "uint8"
-                                                                        : "float32";
-    std::string indices;
-    for (const Expression& index : node.indices) indices += ", " + as(index, ExpressionType::kInt);
-    return fmt::format("load_{}(at, {}{})", element, slot - arrays_.begin(), indices);
+    const ArraySlot::Element type = arrays_[static_cast<size_t>(array_slot(arrays_, node.array))].element;
+    const char* element = type == ArraySlot::Element::kInt32   ? "int32"
+                          : type == ArraySlot::Element::kUInt8 ? "uint8"
+                                                               : "float32";
+    return fmt::format("load_{}(at, {})", element, slot_and_indices(node));
+  }
+
+  std::string slot_and_indices(const Load& node) const {
+    std::string text = fmt::format("{}", array_slot(arrays_, node.array));
+    for (const Expression& index : node.indices) text += ", " + as(index, ExpressionType::kInt);
+    return text;
   }
 
   std::string unary(const Unary& node) const {
@@ -204,6 +209,16 @@ std::string emit_cuda_expression(const Expression& expression, const std::vector
 
 std::string emit_cuda_float(const Expression& expression, const std::vector<ArraySlot>& arrays) {
   return Emitter(arrays).as(expression, ExpressionType::kFloat);
+}
+
+int64_t array_slot(const std::vector<ArraySlot>& arrays, const std::string& name) {
+  const auto slot = std::ranges::find(arrays, name, &ArraySlot::name);
+  HARRIER_CHECK(slot != arrays.end(), "every loaded array has a slot");
+  return slot - arrays.begin();
+}
+
+std::string emit_cuda_place(const Load& load, const std::vector<ArraySlot>& arrays) {
+  return Emitter(arrays).place(load);
 }
 
 std::string emit_cuda_count(const Expression& expression, const std::vector<ArraySlot>& arrays) {

@@ -16,7 +16,13 @@ std::string emit_cuda_expression(const Expression& expression, const std::vector
 /// The same, converted to float.
 std::string emit_cuda_float(const Expression& expression, const std::vector<ArraySlot>& arrays);
 
-/// The same, as an int: how often the key is seen.
+/// The place of an array among slots. It must be there.
+int64_t array_slot(const std::vector<ArraySlot>& arrays, const std::string& name);
+
+/// Where a load reads, in elements of its array.
+std::string emit_cuda_place(const Load& load, const std::vector<ArraySlot>& arrays);
+
+/// The same as emit_cuda_expression, as an int: how often the key is seen.
 std::string emit_cuda_count(const Expression& expression, const std::vector<ArraySlot>& arrays);
 
 }  // namespace harrier

@@ -2,47 +2,12 @@
 
 #include <fmt/format.h>
 
-#include "codegen/cuda/emit_expression.h"
+#include "codegen/cuda/emit_score.h"
 #include "codegen/cuda/table_use.h"
-#include "ir/error.h"
 #include "ir/text.h"
 
 namespace harrier {
 namespace {
-
-constexpr size_t kMostIntegers = 16;
-constexpr size_t kMostFloats = 16;
-constexpr size_t kMostArrays = 8;
-
-void refuse(bool refused, const std::string& sentence) {
-  if (refused) throw InvalidInput(sentence);
-}
-
-void verify_pattern(const LoweredPattern& lowered) {
-  refuse(lowered.int_values.size() > kMostIntegers || lowered.float_values.size() > kMostFloats ||
-             lowered.arrays.size() > kMostArrays,
-         fmt::format("the pattern has {} integers, {} floats and {} arrays, the limits are {}, {} and {}: simplify it",
-                     lowered.int_values.size(), lowered.float_values.size(), lowered.arrays.size(), kMostIntegers,
-                     kMostFloats, kMostArrays));
-}
-
-std::string score_text(const LoweredPattern& lowered, const CudaPlan& plan) {
-  if (folded_scale(lowered, plan)) return "using Score = ScaledScore;\n";
-  return fmt::format(
-      "struct Score {{\n  static constexpr bool kIdentity = false;\n"
-      "  static __device__ __forceinline__ float score(const Position& at, float s, int query, int key) {{\n"
-      "    const Int q = query, k = key;\n    return {};\n  }}\n}};\n",
-      emit_cuda_float(lowered.score, lowered.arrays));
-}
-
-std::string sink_text(const LoweredPattern& lowered) {
-  if (lowered.softmax != SoftmaxKind::kSinkLogit) return "using Sink = NoSink;\n\n";
-  const Expression logit = load(lowered.sink_logits, {var::h()}, true);
-  return fmt::format(
-      "\nstruct Sink {{\n  static constexpr bool kExists = true;\n"
-      "  static __device__ __forceinline__ float logit(const Position& at) {{ return {}; }}\n}};\n\n",
-      emit_cuda_float(logit, lowered.arrays));
-}
 
 std::string config_text(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan) {
   std::string text = "struct Config {\n";
@@ -74,18 +39,10 @@ std::string config_text(const LoweredPattern& lowered, const Shape& shape, const
 
 }  // namespace
 
-std::optional<int> folded_scale(const LoweredPattern& lowered, const CudaPlan& plan) {
-  const auto* product = std::get_if<Binary>(&lowered.score.node);
-  if (!plan.fold_scale || product == nullptr || product->kind != BinaryKind::kMultiply) return std::nullopt;
-  const auto* parameter = std::get_if<Parameter>(&product->right->node);
-  if (!(*product->left == var::s()) || parameter == nullptr || !parameter->is_float) return std::nullopt;
-  return parameter->index;
-}
-
 std::string emit_cuda_stub(const LoweredPattern& pattern, const Shape& shape, const CudaPlan& plan) {
   verify(plan, shape);
   const LoweredPattern lowered = cuda_pattern(pattern, plan);
-  verify_pattern(lowered);
+  verify_slots(lowered);
   const bool sm90 = plan.family == CudaFamily::kSm90;
   const char* family = sm90 ? "sm90" : "sm80";
   std::string text =
@@ -95,7 +52,7 @@ std::string emit_cuda_stub(const LoweredPattern& pattern, const Shape& shape, co
       "#include \"codegen/cuda/kernels/combine.cuh\"\n#include \"codegen/cuda/kernels/forward_{}.cuh\"\n"
       "#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace harrier {{\n\n",
       family);
-  text += emit_cuda_mask(lowered, plan, MaskUse::kForward) + score_text(lowered, plan) + sink_text(lowered) +
+  text += emit_cuda_mask(lowered, plan, MaskUse::kForward) + emit_cuda_score(lowered, plan) + emit_cuda_sink(lowered) +
           config_text(lowered, shape, plan);
   text += fmt::format(
       "static_assert({}<Config>::kBytes == {}, \"the plan and the kernel disagree on shared memory\");\n"

@@ -1,10 +1,10 @@
 // Emits the source of one CUDA kernel: a few dozen lines (Config, Mask, Score, Sink, entries) over kernels/*.cuh.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "codegen/cuda/emit_mask.h"
+#include "codegen/cuda/emit_score.h"
 #include "ir/cuda_plan.h"
 #include "ir/lowered.h"
 #include "ir/workload.h"
@@ -14,10 +14,6 @@ namespace harrier {
 /// Names of the entries: the kernel, and the one that joins the parts of split rows.
 inline constexpr const char* kCudaForwardName = "harrier_forward";
 inline constexpr const char* kCudaCombineName = "harrier_combine";
-
-/// The float parameter that the kernel folds into the exponent: ForwardParams::score_scale is its value times log2(e).
-/// Nothing when the score is more than s * parameter or the plan does not fold: then score_scale is log2(e).
-std::optional<int> folded_scale(const LoweredPattern& lowered, const CudaPlan& plan);
 
 /// The same arguments give the same text. Throws InvalidInput for a plan that does not fit and for what CUDA kernels do
 /// not do yet: more than 16 numbers or 8 arrays.

@@ -7,6 +7,7 @@
 
 #include "codegen/cuda/emit_builder.h"
 #include "codegen/cuda/table_use.h"
+#include "compiler/cuda/arena.h"
 #include "ir/ceil_div.h"
 #include "ir/error.h"
 #include "ir/match.h"
@@ -17,26 +18,6 @@ namespace {
 constexpr int64_t kMostEntries = std::numeric_limits<int32_t>::max();
 constexpr unsigned kThreads = 256;
 constexpr int64_t kRowsOfCta = kThreads / 32;
-
-/// Places in one allocation.
-class Arena {
- public:
-  int64_t add(int64_t bytes) {
-    constexpr int64_t kAlignment = 256;
-    const int64_t offset = ceil_div(bytes_, kAlignment) * kAlignment;
-    bytes_ = offset + bytes;
-    return offset;
-  }
-  int64_t bytes() const { return bytes_; }
-
- private:
-  int64_t bytes_ = 0;
-};
-
-template <typename T>
-T* at(const cuda::DeviceMemory& memory, int64_t offset) {
-  return reinterpret_cast<T*>(memory.pointer() + static_cast<uint64_t>(offset));
-}
 
 /// Whether an array that the mask reads has other elements for other heads.
 bool array_differs_by_head(const Expression& expression, const LoweredPattern& lowered, const BoundPattern& pattern) {
@@ -167,11 +148,21 @@ DeviceBuild plan_build(const BuildInputs& inputs) {
                  .order = at<WorkItem>(build.memory, order_at),
                  .split_rows = at<SplitRow>(build.memory, split_at),
                  .state = state};
+  if (compilation.workload.shape.direction == Direction::kBackward) {
+    build.columns = plan_columns({.code = inputs.code,
+                                  .rows = build.order,
+                                  .entry_capacity = entries.all,
+                                  .has_lists = build.has_lists,
+                                  .key_tokens = inputs.key_tokens});
+  }
   return build;
 }
 
 void enqueue_build(const CudaCode& code, const DeviceBuild& build, cuda::Stream stream) {
-  if (build.rows == 0) return;
+  if (build.rows == 0) {
+    if (build.columns) enqueue_columns(code, *build.columns, stream);
+    return;
+  }
   const cuda::OpenDevice& device = *code.gpu.device;
   const cuda::Driver& driver = device.driver();
   cuda::check(driver, driver.fill_bytes(build.memory.pointer(), 0, static_cast<size_t>(build.zeros_bytes), stream),
@@ -200,6 +191,7 @@ void enqueue_build(const CudaCode& code, const DeviceBuild& build, cuda::Stream 
   cuda::enqueue(device, code.loaded->measure_rows, by_warp, parameters, stream);
   cuda::enqueue(device, code.loaded->cut_rows, by_thread, parameters, stream);
   cuda::enqueue(device, code.loaded->order_rows, by_warp, parameters, stream);
+  if (build.columns) enqueue_columns(code, *build.columns, stream);
 }
 
 }  // namespace harrier

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "codegen/cuda/kernels/build_params.cuh"
+#include "compiler/cuda/build_columns_on_device.h"
 #include "compiler/cuda/cuda_code.h"
 
 namespace harrier {
@@ -19,6 +20,7 @@ struct DeviceBuild {
   int64_t order_items = 0;  // at most
   int64_t zeros_bytes = 0;  // from the memory's start: what must be zero before the first kernel
   cuda::DeviceMemory memory;
+  std::optional<ColumnBuild> columns = {};  // of a backward kernel
 };
 
 /// What decides the sizes.
@@ -32,6 +34,7 @@ struct BuildInputs {
   int64_t named_pairs = 0;  // (row block, key block) pairs that the table names, over its own heads and batch rows
   int64_t batches = 0;
   int64_t query_tokens = 0;  // of all sequences when packed, of one sequence when padded
+  int64_t key_tokens = 0;    // likewise
   int64_t most_keys = 0;     // of a sequence
   bool packed = true;
 };

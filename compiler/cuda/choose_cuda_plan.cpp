@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compiler/passes/choose_plan.h"
+#include "ir/cuda_backward_plan.h"
 #include "ir/match.h"
 
 namespace harrier {
@@ -15,6 +16,12 @@ int64_t window_keys(int64_t left, int64_t right, int64_t length) {
   // An open side sees half of the keys on average.
   const auto side = [&](int64_t keys) { return keys >= length ? length / 2 : keys; };
   return std::min(length, side(before) + side(after) + 1);
+}
+
+CudaPlan default_plan(const Shape& shape, CudaFamily family, int64_t block_rows, int64_t keys_per_query) {
+  if (shape.direction == Direction::kBackward) return default_sm80_backward_plan(shape, block_rows, keys_per_query);
+  return family == CudaFamily::kSm90 ? default_sm90_plan(shape, block_rows, keys_per_query)
+                                     : default_sm80_plan(shape, block_rows, keys_per_query);
 }
 
 }  // namespace
@@ -49,8 +56,7 @@ int64_t expected_keys_per_query(const Mask& mask, int64_t length) {
 CudaPlan choose_cuda_plan(const Workload& workload, CudaFamily family) {
   const int64_t block = common_block(workload.pattern.mask);
   const int64_t keys = expected_keys_per_query(workload.pattern.mask, quantile(workload.lengths, 0.5));
-  CudaPlan plan = family == CudaFamily::kSm90 ? default_sm90_plan(workload.shape, block, keys)
-                                              : default_sm80_plan(workload.shape, block, keys);
+  CudaPlan plan = default_plan(workload.shape, family, block, keys);
   // Folding moves the scale behind the maximum, which only a positive one leaves where it is.
   plan.fold_scale = !workload.pattern.score.scale || *workload.pattern.score.scale > 0;
   verify(plan, workload.shape);

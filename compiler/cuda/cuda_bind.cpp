@@ -230,7 +230,8 @@ void set_numbers(CudaBound& bound) {
     bound.padding_score = kLog2OfE * static_cast<float>(additive->value);
   }
   const std::optional<int> folded = folded_scale(compilation.lowered, compilation.plan);
-  bound.score_scale = kLog2OfE * (folded ? pattern.float_parameters[static_cast<size_t>(*folded)] : 1.0F);
+  bound.slope = folded ? pattern.float_parameters[static_cast<size_t>(*folded)] : 1.0F;
+  bound.score_scale = kLog2OfE * bound.slope;
 }
 
 CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry, const CudaBindOptions& options) const {
@@ -272,6 +273,7 @@ CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry,
        .named_pairs = bound->pattern.tables.size() == 1 ? std::ssize(bound->pattern.tables.front().blocks) : 0,
        .batches = std::ssize(geometry.sequences),
        .query_tokens = options.packed ? geometry.query_tokens : bound->sequences.query_length,
+       .key_tokens = options.packed ? geometry.key_tokens : bound->sequences.key_length,
        .most_keys = longest_keys(geometry),
        .packed = options.packed});
   cuda::OwnStream stream(code_->gpu.device);
@@ -281,7 +283,12 @@ CudaBinding CudaKernel::bind(const Bindings& bindings, const Geometry& geometry,
     cuda::copy_to_host(*code_->gpu.device, std::as_writable_bytes(std::span(&bound->built, 1)),
                        bound->build.memory.pointer());
   }
-  HARRIER_CHECK(bound->built.overflow == 0, "the lists of key boxes outgrew the room that their table allows");
+  if (bound->build.columns && bound->build.columns->columns > 0) {
+    cuda::copy_to_host(*code_->gpu.device, std::as_writable_bytes(std::span(&bound->built_columns, 1)),
+                       bound->build.columns->memory.pointer());
+  }
+  HARRIER_CHECK(bound->built.overflow == 0 && bound->built_columns.overflow == 0,
+                "the lists of key boxes outgrew the room that their table allows");
   return bound;
 }
 

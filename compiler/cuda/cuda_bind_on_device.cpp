@@ -115,6 +115,7 @@ class DeviceBinder {
     BoundArray entry{};
     std::ranges::copy(strides_of(shape), entry.strides);
     bound_.pattern.arrays.push_back(entry);
+    bound_.pattern.array_elements.push_back(element_count(shape));
     bound_.arguments.arrays[place].data = reinterpret_cast<const void*>(array.data);
     std::ranges::copy(entry.strides, bound_.arguments.arrays[place].strides);
   }
@@ -284,11 +285,16 @@ CudaBinding CudaKernel::bind_on_device(const CudaDeviceInputs& inputs, const Cud
                              .named_pairs = binder.named_pairs(),
                              .batches = inputs.batch,
                              .query_tokens = inputs.packed ? inputs.query_tokens : inputs.longest_query,
+                             .key_tokens = inputs.packed ? inputs.key_tokens : inputs.longest_key,
                              .most_keys = inputs.longest_key,
                              .packed = inputs.packed});
   bound->builds_anew = true;
   bound->built.order_length = static_cast<int>(bound->build.order_items);
   bound->built.split_count = bound->build.order.split_capacity / 2;
+  if (bound->build.columns) {
+    bound->built_columns.order_length = static_cast<int>(bound->build.columns->order_items);
+    bound->built_columns.split_count = bound->built.split_count;
+  }
   return bound;
 }
 

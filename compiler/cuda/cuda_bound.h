@@ -21,14 +21,19 @@ struct CudaBound {
   std::vector<PassTime> times;
   cuda::DeviceMemory arrays;  // and lengths
   DeviceBuild build;
-  BuildState built{};        // as the builder left it; the most that there can be where every launch builds
-  bool builds_anew = false;  // lengths and arrays may change: every launch builds first
+  BuildState built{};          // as the builder left it; the most that there can be where every launch builds
+  BuildState built_columns{};  // likewise, of a backward kernel
+  bool builds_anew = false;    // lengths and arrays may change: every launch builds first
   // What a launch passes on; addresses point into `arrays`.
   PatternArguments arguments{};
   SequenceTable sequences{};
   float score_scale = 0;
+  float slope = 1;  // of the score in q . k, where the kernels fold it
   float padding_score = 0;
 };
+
+/// What a launch's tiles are, in the CPU's tiles: they divide every block size.
+TileCounts count_tiles_of(const CudaBound& bound);
 
 /// Numbers of the pattern, as launches pass them on: parameters, the folded scale, what padding adds.
 void set_numbers(CudaBound& bound);

@@ -14,6 +14,22 @@
 
 namespace harrier {
 
+/// The entries of a backward kernel: codegen/cuda/emit_backward_stub.h and emit_builder.h. Null where there is none.
+struct BackwardCode {
+  cuda::Function stats = nullptr;
+  cuda::Function columns = nullptr;
+  cuda::Function rows = nullptr;     // of sm_80's family
+  cuda::Function queries = nullptr;  // of sm_90a
+  cuda::Function arrays = nullptr;
+  cuda::Function join_columns = nullptr;
+  cuda::Function join_rows = nullptr;
+  cuda::Function transpose_lists = nullptr;
+  cuda::Function measure_columns = nullptr;
+  cuda::Function order_columns = nullptr;
+  cuda::LaunchShape rows_shape;  // grid_x is the most CTAs that run at a time, as in LoadedCode::shape
+  cuda::LaunchShape arrays_shape;
+};
+
 /// Machine code on the device, shared by kernels of equal structure.
 struct LoadedCode {
   cuda::CudaBinary binary;
@@ -27,7 +43,8 @@ struct LoadedCode {
   cuda::Function measure_rows = nullptr;
   cuda::Function cut_rows = nullptr;
   cuda::Function order_rows = nullptr;
-  cuda::LaunchShape shape;  // of the forward kernel; grid_x is the most CTAs that run at a time
+  std::optional<BackwardCode> backward;  // then there is no forward, nor combine
+  cuda::LaunchShape shape;               // of the kernel, or of columns; grid_x is the most CTAs that run at a time
 };
 
 /// What slows a kernel down and is no error: registers that spill, products that the compiler serialised. Empty where

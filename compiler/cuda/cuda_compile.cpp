@@ -3,6 +3,7 @@
 #include <chrono>
 #include <future>
 
+#include "codegen/cuda/emit_backward_stub.h"
 #include "codegen/cuda/emit_builder.h"
 #include "codegen/cuda/emit_stub.h"
 #include "codegen/cuda/kernel_files.h"
@@ -12,6 +13,7 @@
 #include "compiler/cuda/tuning_store.h"
 #include "compiler/harrier_cuda.h"
 #include "compiler/single_flight.h"
+#include "ir/cuda_backward_plan.h"
 #include "ir/error.h"
 
 namespace harrier {
@@ -65,6 +67,55 @@ CudaBinaries compile_source(const cuda::Nvrtc& nvrtc, const CudaCompilation& com
 
 namespace {
 
+/// As many CTAs of a kernel as run at a time.
+cuda::LaunchShape fill_device(const Gpu& gpu, const CudaPlan& plan, cuda::Function function, int threads,
+                              int64_t shared) {
+  const int ctas = cuda::resident_ctas(*gpu.device, function, threads, shared);
+  if (ctas < 1) {
+    throw DeviceError(DeviceFailure::kLaunch, "no CTA of the plan \"" + print(plan) + "\" fits a multiprocessor of " +
+                                                  gpu.device->facts().name + ": choose a smaller one");
+  }
+  return {.grid_x = static_cast<unsigned>(ctas * gpu.device->facts().multiprocessors),
+          .grid_y = 1,
+          .threads = static_cast<unsigned>(threads),
+          .shared_bytes = shared};
+}
+
+void load_forward(const Gpu& gpu, const CudaCompilation& compilation, LoadedCode& code) {
+  const CudaPlan& plan = compilation.plan;
+  const int64_t shared = shared_bytes(plan, compilation.workload.shape);
+  code.forward = code.module->function(kCudaForwardName, shared);
+  code.combine = code.module->function(kCudaCombineName);
+  code.shape = fill_device(gpu, plan, code.forward, cuda_threads(plan), shared);
+}
+
+void load_backward(const Gpu& gpu, const CudaCompilation& compilation, LoadedCode& code) {
+  const CudaPlan& plan = compilation.plan;
+  const Shape& shape = compilation.workload.shape;
+  const int64_t shared = shared_bytes(plan, shape);
+  BackwardCode entries;
+  entries.stats = code.module->function(kCudaStatsName);
+  entries.columns = code.module->function(kCudaColumnsName, shared);
+  entries.join_columns = code.module->function(kCudaJoinColumnsName);
+  code.shape = fill_device(gpu, plan, entries.columns, backward_threads(plan), shared);
+  if (plan.family == CudaFamily::kSm90) {
+    entries.queries = code.module->function(kCudaQueriesName);
+  } else {
+    entries.rows = code.module->function(kCudaRowsName, shared);
+    entries.join_rows = code.module->function(kCudaJoinRowsName);
+    entries.rows_shape = fill_device(gpu, plan, entries.rows, backward_threads(plan), shared);
+  }
+  if (!compilation.slopes.in_loads.empty()) {
+    const int64_t bytes = backward_arrays_bytes(plan, shape);
+    entries.arrays = code.module->function(kCudaArraysName, bytes);
+    entries.arrays_shape = fill_device(gpu, plan, entries.arrays, backward_arrays_threads(plan), bytes);
+  }
+  if (code.build_lists != nullptr) entries.transpose_lists = code.builder_module->function(kCudaTransposeName);
+  entries.measure_columns = code.builder_module->function(kCudaMeasureColumnsName);
+  entries.order_columns = code.builder_module->function(kCudaOrderColumnsName);
+  code.backward = entries;
+}
+
 std::shared_ptr<const LoadedCode> load_binaries(const Gpu& gpu, const CudaCompilation& compilation,
                                                 FoundBinaries found) {
   CudaBinaries& binaries = found.binaries;
@@ -72,28 +123,16 @@ std::shared_ptr<const LoadedCode> load_binaries(const Gpu& gpu, const CudaCompil
   code->binary = std::move(binaries.kernel);
   code->artifact = std::move(found.key);
   code->was_cached = found.was_cached;
-  const CudaPlan& plan = compilation.plan;
-  const int64_t shared = shared_bytes(plan, compilation.workload.shape);
-  const int threads = cuda_threads(plan);
   code->module = std::make_unique<cuda::LoadedModule>(gpu.device, code->binary.image);
-  code->forward = code->module->function(kCudaForwardName, shared);
-  code->combine = code->module->function(kCudaCombineName);
   code->builder_module = std::make_unique<cuda::LoadedModule>(gpu.device, binaries.builder.image);
-  if (key_source_of(cuda_pattern(compilation.lowered, plan)) == CudaKeySource::kLists) {
+  if (key_source_of(cuda_pattern(compilation.lowered, compilation.plan)) == CudaKeySource::kLists) {
     code->build_lists = code->builder_module->function(kCudaListsName);
   }
   code->measure_rows = code->builder_module->function(kCudaMeasureName);
   code->cut_rows = code->builder_module->function(kCudaCutName);
   code->order_rows = code->builder_module->function(kCudaOrderName);
-  const int ctas = cuda::resident_ctas(*gpu.device, code->forward, threads, shared);
-  if (ctas < 1) {
-    throw DeviceError(DeviceFailure::kLaunch, "no CTA of the plan \"" + print(plan) + "\" fits a multiprocessor of " +
-                                                  gpu.device->facts().name + ": choose a smaller one");
-  }
-  code->shape = {.grid_x = static_cast<unsigned>(ctas * gpu.device->facts().multiprocessors),
-                 .grid_y = 1,
-                 .threads = static_cast<unsigned>(threads),
-                 .shared_bytes = shared};
+  const bool backward = compilation.workload.shape.direction == Direction::kBackward;
+  (backward ? load_backward : load_forward)(gpu, compilation, *code);
   return code;
 }
 

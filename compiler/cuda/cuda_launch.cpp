@@ -1,103 +1,30 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "codegen/cuda/emit_stub.h"
 #include "compiler/cuda/cuda_bound.h"
+#include "compiler/cuda/launch_state.h"
+#include "compiler/cuda/launch_tensors.h"
 #include "compiler/harrier_cuda.h"
 #include "ir/error.h"
-#include "runtime/cuda/tensor_map.h"
 
 namespace harrier {
 
-struct CudaLaunch::State {
-  CudaBinding bound;
-  cuda::DeviceMemory workspace;  // the order's counter, then the parts of split rows
-  ForwardParams params{};
-  const SplitRow* split_rows = nullptr;
-  const int* split_count = nullptr;
-  cuda::LaunchShape forward;
-  cuda::LaunchShape combine;
-};
-
 namespace {
 
-constexpr int kRaggedLog2 = 27;
-static_assert(kRaggedTokens == 1 << kRaggedLog2, "launcher and kernels must agree on ragged maps");
 constexpr int64_t kOutputBoxRows = 64;
 constexpr int64_t kCounterBytes = 256;
 constexpr int kCombineThreads = 256;
 constexpr int64_t kCombineQueries = 8;  // of a CTA
 
-/// What a tensor must look like, and the tensor.
-struct NamedTensor {
-  const char* name;
-  const CudaTensor& tensor;
-  int64_t heads;
-  int64_t columns;
-  int64_t tokens;  // of one batch row
-};
-
-void check_tensor(const CudaCode& code, const NamedTensor& named) {
-  const CudaTensor& tensor = named.tensor;
-  if (named.tokens > 0) cuda::check_device_pointer(*code.gpu.device, tensor.data, named.name);
-  constexpr int64_t kCopyElements = 8;
-  const int64_t strides[] = {tensor.batch_stride, tensor.token_stride, tensor.head_stride};
-  for (const int64_t stride : strides) {
-    if (stride >= 0 && stride % kCopyElements == 0) continue;
-    throw InvalidInput(
-        fmt::format("{} has a stride of {} elements, kernels copy {} at a time: copy it to a tensor whose "
-                    "strides are multiples of {}",
-                    named.name, stride, kCopyElements, kCopyElements));
-  }
-  constexpr uint64_t kAlignment = 16;
-  if (tensor.data % kAlignment != 0) {
-    throw InvalidInput(
-        fmt::format("{} starts at {:#x}, kernels need a multiple of {}: copy it", named.name, tensor.data, kAlignment));
-  }
-}
-
-TensorRows rows_of(const NamedTensor& named) {
-  return {.data = reinterpret_cast<void*>(named.tensor.data),
-          .batch_stride = named.tensor.batch_stride,
-          .token_stride = named.tensor.token_stride,
-          .head_stride = named.tensor.head_stride,
-          .columns = static_cast<int>(named.columns)};
-}
-
-TensorMap map_of(const CudaCode& code, const NamedTensor& named, int64_t batches, int64_t box_rows) {
-  const cuda::MappedTensor mapped{.data = named.tensor.data,
-                                  .dtype = code.compilation.workload.shape.dtype,
-                                  .batches = batches,
-                                  .tokens = named.tokens,
-                                  .heads = named.heads,
-                                  .columns = named.columns,
-                                  .batch_stride = named.tensor.batch_stride,
-                                  .token_stride = named.tensor.token_stride,
-                                  .head_stride = named.tensor.head_stride};
-  const cuda::TensorMapBytes bytes =
-      cuda::encode_ragged_map(code.gpu.device->driver(), mapped,
-                              {.rows = box_rows, .columns = panel_columns(named.columns)}, kRaggedLog2, named.name);
-  TensorMap map{};
-  std::ranges::copy(bytes.words, map.words);
-  return map;
-}
-
-/// Documents whose ids fall have code of their own, which belongs to the same kernel; another thread may be making it.
-bool belongs_to(const CudaBound& bound, const CudaCode& code) {
-  if (bound.code.get() == &code) return true;
-  const std::lock_guard lock(code.mutex);
-  return bound.code == code.unsorted;
-}
-
 }  // namespace
 
 CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& binding) const {
-  if (binding == nullptr || !belongs_to(*binding, *code_)) {
-    throw InvalidInput("the binding is of another kernel: bind the arrays with the kernel that runs");
-  }
+  check_binding(binding, *code_);
   const CudaCode& code = *binding->code;
   const Shape& shape = code.compilation.workload.shape;
+  if (shape.direction == Direction::kBackward) {
+    throw InvalidInput("the kernel is compiled with direction backward; call prepare_backward, or compile forward");
+  }
   const CudaPlan& plan = code.compilation.plan;
   const Geometry& geometry = binding->geometry;
   const int64_t batches = binding->packed ? 1 : int64_t{binding->build.order.batches};
@@ -113,7 +40,7 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
     cuda::check_device_pointer(*code.gpu.device, tensors.lse.data, "lse", sizeof(float));
   }
 
-  auto state = std::make_shared<CudaLaunch::State>();
+  auto state = std::make_shared<CudaLaunchState>();
   state->bound = binding;
   // Room for the parts of split rows is no work where there are no rows: then nothing clears the builder's counters.
   const bool has_work = binding->build.rows > 0 && binding->built.order_length > 0;
@@ -122,14 +49,11 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   const int64_t parts = binding->built.split_count > 0 ? binding->build.order.split_capacity : 0;
   const int64_t part_rows = parts * tile_q;
   const int64_t output_floats = part_rows * padded_dim(shape.value_dim);
-  state->workspace = cuda::DeviceMemory(
-      code.gpu.device, kCounterBytes + (output_floats + 2 * part_rows) * static_cast<int64_t>(sizeof(float)));
+  state->workspace = make_workspace(code.gpu.device, kCounterBytes,
+                                    (output_floats + 2 * part_rows) * static_cast<int64_t>(sizeof(float)));
   const cuda::DevicePointer workspace = state->workspace.pointer();
-  const cuda::Driver& driver = code.gpu.device->driver();
-  cuda::check(driver, driver.fill_bytes(workspace, 0, kCounterBytes, nullptr), "clearing the counter");
-  cuda::check(driver, driver.stream_synchronize(nullptr), "clearing the counter");
 
-  ForwardParams& params = state->params;
+  auto& params = state->params.emplace<ForwardParams>();
   if (plan.family == CudaFamily::kSm90 && query_tokens > 0) {
     params.query = map_of(code, q, batches, tile_q);
     params.output = map_of(code, out, batches, kOutputBoxRows);
@@ -163,34 +87,40 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
     params.split_shown = reinterpret_cast<int*>(params.split_lse + part_rows);
   }
 
-  state->split_rows = binding->build.order.split_rows;
-  state->split_count = &binding->build.order.state->split_count;
-  state->forward = code.loaded->shape;
-  state->forward.grid_x =
-      has_work ? std::min(code.loaded->shape.grid_x, static_cast<unsigned>(binding->built.order_length)) : 0;
-  state->combine = {.grid_x = static_cast<unsigned>(binding->built.split_count),
-                    .grid_y = static_cast<unsigned>(tile_q / kCombineQueries),
-                    .threads = kCombineThreads,
-                    .shared_bytes = 0};
+  if (!has_work) return CudaLaunch(std::move(state));
+  cuda::LaunchShape forward = code.loaded->shape;
+  forward.grid_x = std::min(forward.grid_x, static_cast<unsigned>(binding->built.order_length));
+  state->grid = static_cast<int>(forward.grid_x);
+  state->steps.push_back({code.loaded->forward, forward, {&params}});
+  if (binding->built.split_count > 0) {
+    state->split_rows = {binding->build.order.split_rows, &binding->build.order.state->split_count};
+    const cuda::LaunchShape combine{.grid_x = static_cast<unsigned>(binding->built.split_count),
+                                    .grid_y = static_cast<unsigned>(tile_q / kCombineQueries),
+                                    .threads = kCombineThreads,
+                                    .shared_bytes = 0};
+    state->steps.push_back(
+        {code.loaded->combine, combine, {&params, &state->split_rows.rows, &state->split_rows.count}});
+  }
   return CudaLaunch(std::move(state));
 }
 
 void CudaLaunch::enqueue(cuda::Stream stream) const {
-  if (state_->forward.grid_x == 0) return;
+  if (state_->steps.empty()) return;
   const CudaCode& code = *state_->bound->code;
   const cuda::OpenDevice& device = *code.gpu.device;
   if (state_->bound->builds_anew) enqueue_build(code, state_->bound->build, stream);
-  void* forward[] = {&state_->params};
-  cuda::enqueue(device, code.loaded->forward, state_->forward, forward, stream);
-  if (state_->combine.grid_x == 0) return;
-  void* combine[] = {&state_->params, static_cast<void*>(&state_->split_rows),
-                     static_cast<void*>(&state_->split_count)};
-  cuda::enqueue(device, code.loaded->combine, state_->combine, combine, stream);
+  for (const CudaLaunchState::Zeros& zeros : state_->zeros) {
+    cuda::check(device.driver(), device.driver().fill_bytes(zeros.data, 0, zeros.bytes, stream), "clearing a gradient");
+  }
+  for (const CudaLaunchState::Step& step : state_->steps) {
+    std::array<void*, 3> parameters = step.parameters;
+    cuda::enqueue(device, step.function, step.shape, parameters.data(), stream);
+  }
 }
 
 const CudaSchedule& CudaLaunch::schedule() const { return state_->bound->schedule; }
 int64_t CudaLaunch::workspace_bytes() const { return state_->workspace.bytes(); }
 int64_t CudaLaunch::split_rows() const { return state_->bound->built.split_count; }
-int CudaLaunch::grid() const { return static_cast<int>(state_->forward.grid_x); }
+int CudaLaunch::grid() const { return state_->grid; }
 
 }  // namespace harrier

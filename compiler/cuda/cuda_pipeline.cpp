@@ -6,10 +6,12 @@
 #include <cstdlib>
 #include <span>
 
+#include "codegen/cuda/emit_backward_stub.h"
 #include "codegen/cuda/emit_builder.h"
 #include "codegen/cuda/emit_stub.h"
 #include "codegen/cuda/segment_bounds.h"
 #include "compiler/cuda/choose_cuda_plan.h"
+#include "compiler/passes/differentiate.h"
 #include "compiler/passes/lower_pattern.h"
 #include "compiler/passes/simplify.h"
 #include "ir/error.h"
@@ -63,14 +65,33 @@ void verify_bound_segments(const CudaCompilation& state) {
 
 std::string print_bound_segments(const CudaCompilation& state) { return print(state.lowered); }
 
+bool is_backward(const CudaCompilation& state) { return state.workload.shape.direction == Direction::kBackward; }
+
+void run_differentiate(CudaCompilation& state) {
+  if (is_backward(state)) state.slopes = differentiate(state.lowered);
+}
+
+void verify_differentiate(const CudaCompilation& state) {
+  HARRIER_CHECK(type_of(state.slopes.in_dot) == ExpressionType::kFloat, "a slope must be a float");
+}
+
+std::string print_differentiate(const CudaCompilation& state) {
+  return is_backward(state) ? print(state.slopes) : "nothing: the kernel is a forward one\n";
+}
+
+std::string emit_kernel(const CudaCompilation& state) {
+  const Shape& shape = state.workload.shape;
+  return is_backward(state) ? emit_cuda_backward_stub(state.lowered, state.slopes, shape, state.plan)
+                            : emit_cuda_stub(state.lowered, shape, state.plan);
+}
+
 void run_emit_cuda(CudaCompilation& state) {
-  state.source = emit_cuda_stub(state.lowered, state.workload.shape, state.plan);
+  state.source = emit_kernel(state);
   state.builder_source = emit_cuda_builder(state.lowered, state.workload.shape, state.plan);
 }
 
 void verify_emit_cuda(const CudaCompilation& state) {
-  HARRIER_CHECK(state.source == emit_cuda_stub(state.lowered, state.workload.shape, state.plan),
-                "the same pattern must give the same source");
+  HARRIER_CHECK(state.source == emit_kernel(state), "the same pattern must give the same source");
 }
 
 std::string print_emit_cuda(const CudaCompilation& state) { return state.source; }
@@ -95,6 +116,8 @@ const std::vector<Pass<CudaCompilation>>& cuda_compile_passes() {
        print_lower_pattern},
       {"bound_segments", "make intervals of documents", run_bound_segments, verify_bound_segments,
        print_bound_segments},
+      {"differentiate", "slopes of the score, for backward kernels", run_differentiate, verify_differentiate,
+       print_differentiate},
       {"emit_cuda", "write the kernel's source", run_emit_cuda, verify_emit_cuda, print_emit_cuda},
   };
   return kPasses;
@@ -103,9 +126,6 @@ const std::vector<Pass<CudaCompilation>>& cuda_compile_passes() {
 CudaCompilation prepare_cuda(const Workload& workload, const CudaTarget& target, const std::optional<CudaPlan>& plan,
                              const PassObserver& observer, bool sorted_segments) {
   verify(workload);
-  if (workload.shape.direction == Direction::kBackward) {
-    throw InvalidInput("direction backward is not supported by the cuda backend yet: compile direction forward");
-  }
   CudaCompilation compilation;
   compilation.workload = workload;
   compilation.target = target;

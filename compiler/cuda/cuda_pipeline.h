@@ -32,11 +32,12 @@ struct CudaCompilation {
   CudaPlan plan;
   LoweredPattern pattern;  // as lower_pattern gives it: what binding knows
   LoweredPattern lowered;  // what kernels are made from: arrays derived from the pattern's own stand behind them
+  ScoreSlopes slopes;      // of backward kernels
   std::string source;
   std::string builder_source;  // of the kernels that build lists and the order of work
 };
 
-/// simplify, choose_cuda_plan, lower_pattern, bound_segments, emit_cuda
+/// simplify, choose_cuda_plan, lower_pattern, bound_segments, differentiate, emit_cuda
 const std::vector<Pass<CudaCompilation>>& cuda_compile_passes();
 
 /// Verifies the workload and runs the passes. Needs no GPU. Throws InvalidInput.

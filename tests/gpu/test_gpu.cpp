@@ -69,6 +69,31 @@ void expect_split_rows_match_the_oracle(const AttentionCase& test, const CudaSch
   EXPECT_GT(split_rows, 0);
 }
 
+std::vector<uint8_t> expect_gradients_match_the_oracle(const AttentionCase& test, Kernels kernels,
+                                                       const CudaCompileOptions& options,
+                                                       const std::optional<CudaSchedule>& schedule) {
+  SCOPED_TRACE(describe(test) + architecture_of(kernels));
+  AttentionCase backward = test;
+  backward.workload.shape.direction = Direction::kBackward;
+  const CudaKernel kernel = compile_for(backward, kernels, options);
+  SCOPED_TRACE(print(kernel.compilation().plan));
+  int64_t split = 0;
+  const BackwardErrors errors = run_backward_case(
+      test, [&](const AttentionTensors& tensors, const AttentionGradients& gradients, const Bindings& bindings) {
+        split = kernel.run_backward(tensors, gradients, bindings, {}, schedule).split_rows;
+      });
+  // P and dS are rounded before products, too, and summed over as many as 200 queries.
+  const double tolerance = 2 * backward_tolerance_of(test.workload.shape.dtype);
+  EXPECT_LE(errors.d_q, tolerance);
+  EXPECT_LE(errors.d_k, tolerance);
+  EXPECT_LE(errors.d_v, tolerance);
+  EXPECT_LE(errors.d_arrays, tolerance);
+  EXPECT_TRUE(errors.canaries_intact);
+  EXPECT_TRUE(errors.empty_is_zero);
+  EXPECT_TRUE(!schedule || split > 0) << "the schedule must split some row";
+  return errors.gradients;
+}
+
 Workload workload_of(Mask mask, Shape shape) {
   if (shape.dtype == DataType::kFloat32) shape.dtype = DataType::kBFloat16;
   return {.name = "test", .shape = shape, .pattern = {.mask = std::move(mask)}, .lengths = FixedLength{256}};

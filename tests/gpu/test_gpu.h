@@ -3,6 +3,7 @@
 
 #include "compiler/harrier_cuda.h"
 #include "support/attention_case.h"
+#include "support/backward_case.h"
 
 namespace harrier::test {
 
@@ -25,6 +26,12 @@ void expect_matches_oracle(const AttentionCase& test, Kernels kernels, const Cud
 
 /// The same under a schedule that must split some row.
 void expect_split_rows_match_the_oracle(const AttentionCase& test, const CudaSchedule& schedule, Kernels kernels);
+
+/// Gradients of the same case with direction backward, from the oracle's O and LSE, as tests/numerics compares them: to
+/// twice backward_tolerance_of, and exactly 0 where nothing is seen. Returns all bits that were written.
+std::vector<uint8_t> expect_gradients_match_the_oracle(const AttentionCase& test, Kernels kernels,
+                                                       const CudaCompileOptions& options = {},
+                                                       const std::optional<CudaSchedule>& schedule = {});
 
 /// A workload of a mask; the dtype is bf16 unless the shape says fp16.
 Workload workload_of(Mask mask, Shape shape);

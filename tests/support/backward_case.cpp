@@ -80,9 +80,12 @@ double backward_tolerance_of(DataType dtype) {
   return dtype == DataType::kFloat32 ? 1e-4 : 6 * tolerance_of(dtype);
 }
 
-BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions& options, ForwardBy forward_by) {
-  Workload backward = test.workload;
-  backward.shape.direction = Direction::kBackward;
+namespace {
+
+/// Runs the forward call, whose O and LSE the backward one reads; empty: they are the oracle's.
+using RunForward = std::function<void(const AttentionTensors&, const Bindings&)>;
+
+BackwardErrors run_with(const AttentionCase& test, const RunForward& run_forward, const RunBackward& run_backward) {
   const Shape& shape = test.workload.shape;
   const Pattern& pattern = test.workload.pattern;
   std::mt19937_64 random(test.seed);
@@ -114,10 +117,8 @@ BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions
   describe_geometry(tensors, test.geometry, test.layout);
   const oracle::Forward output =
       oracle::forward(pattern, shape, test.geometry, arrays.bindings, q_values, k_values, v_values);
-  if (forward_by == ForwardBy::kKernel) {
-    Workload forward = test.workload;
-    forward.shape.direction = Direction::kForward;
-    compile(forward, options).run(tensors, arrays.bindings);
+  if (run_forward) {
+    run_forward(tensors, arrays.bindings);
   } else {
     const auto is_real = [](const Sequence& sequence, int64_t position) { return position < sequence.query_valid; };
     fill(out.buffer, test.layout, test.geometry, true, shape.heads, shape.dtype, output.out, is_real);
@@ -130,7 +131,7 @@ BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions
       oracle::backward(pattern, shape, test.geometry, arrays.bindings, q_values, k_values, v_values, d_out_values);
   ArrayMemory array_memory;
   for (const auto& [name, values] : expected.d_arrays) array_memory.add(name, arrays.bindings.at(name), gradients);
-  compile(backward, options).run_backward(tensors, gradients, arrays.bindings);
+  run_backward(tensors, gradients, arrays.bindings);
 
   BackwardErrors errors;
   // O of a query and dV of a key are zeros exactly where the other sees no pair.
@@ -158,5 +159,26 @@ BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions
   }
   return errors;
 }
+
+}  // namespace
+
+BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions& options, ForwardBy forward_by) {
+  RunForward run_forward;
+  if (forward_by == ForwardBy::kKernel) {
+    run_forward = [&](const AttentionTensors& tensors, const Bindings& arrays) {
+      Workload forward = test.workload;
+      forward.shape.direction = Direction::kForward;
+      compile(forward, options).run(tensors, arrays);
+    };
+  }
+  Workload backward = test.workload;
+  backward.shape.direction = Direction::kBackward;
+  return run_with(test, run_forward,
+                  [&](const AttentionTensors& tensors, const AttentionGradients& gradients, const Bindings& arrays) {
+                    compile(backward, options).run_backward(tensors, gradients, arrays);
+                  });
+}
+
+BackwardErrors run_backward_case(const AttentionCase& test, const RunBackward& run) { return run_with(test, {}, run); }
 
 }  // namespace harrier

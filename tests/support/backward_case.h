@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "support/attention_case.h"
@@ -28,6 +29,10 @@ enum class ForwardBy { kOracle, kKernel };
 /// Compiles the case's workload with direction backward and runs it on random tensors and arrays.
 BackwardErrors run_backward_case(const AttentionCase& test, const CompileOptions& options = {},
                                  ForwardBy forward_by = ForwardBy::kOracle);
+
+/// The same on whatever runs it; O and LSE are the oracle's.
+using RunBackward = std::function<void(const AttentionTensors&, const AttentionGradients&, const Bindings&)>;
+BackwardErrors run_backward_case(const AttentionCase& test, const RunBackward& run);
 
 /// What rounding of O and of the gradients to the workload's dtype may cost.
 double backward_tolerance_of(DataType dtype);

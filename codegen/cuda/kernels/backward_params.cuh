@@ -60,6 +60,7 @@ struct BackwardParams {
   float* d_query_sums;  // likewise, times kHeadDim, in an order of the kernel's own; null where dQ needs no sums
   float* column_parts;  // [slot][key of the tile][kHeadDim + kValueDim]: dK and dV of parts of split columns
   float* row_parts;     // [slot][query of the tile][kHeadDim]: dQ of parts of split rows
+  float* d_arrays[8];   // gradients of the pattern's float arrays, element by element as these; null = not wanted
   float score_scale;    // what a score is multiplied by, times log2(e)
   float slope;          // of the score in q . k, where that is one number: dS is P (dP - delta) times this
   float padding_score;  // additive padding: what it adds to a score, times log2(e)

@@ -1,7 +1,7 @@
 // What the kernels that build lists and orders are handed. Plain C++: the launcher fills these very structs.
 #pragma once
 
-#include "codegen/cuda/kernels/params.cuh"
+#include "codegen/cuda/kernels/backward_params.cuh"
 
 namespace harrier {
 
@@ -122,6 +122,32 @@ struct OrderParams {
   WorkItem* order;
   SplitRow* split_rows;
   BuildState* state;
+};
+
+/// harrier_transpose_lists: from the rows' lists, which have one box a key tile, to the columns'.
+struct TransposeParams {
+  SequenceTable sequences;
+  KeyLists rows;
+  int* column_begin;  // the places of QueryLists
+  int* column_end;
+  int* partial_tiles;
+  int* entries;
+  int entry_capacity;
+  int batches;
+  int columns;           // places of one head
+  int columns_per_head;  // as in QueryLists
+  int columns_per_batch;
+  BuildState* state;  // of the columns
+};
+
+/// harrier_measure_columns; then harrier_cut_rows and harrier_order_columns with `order`, for which columns are rows:
+/// its sequences have queries and keys exchanged, its heads are key heads.
+struct ColumnOrderParams {
+  OrderParams order;
+  SequenceTable sequences;
+  QueryLists lists;
+  int heads_per_kv_head;
+  int rows_per_batch;  // as in BackwardParams
 };
 
 }  // namespace harrier

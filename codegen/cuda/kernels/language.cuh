@@ -58,13 +58,15 @@ __device__ __forceinline__ float logarithm(float x) { return ptx::log2_fast(x) *
 __device__ __forceinline__ float square_root(float x) { return sqrtf(x); }
 __device__ __forceinline__ float hyperbolic_tangent(float x) { return ptx::tanh_fast(x); }
 
-/// An element of array slot `slot`; what indices leave out is 0.
+/// Where an element of array slot `slot` lies; what indices leave out is 0.
+__device__ __forceinline__ int64 place_of(const Position& at, int slot, Int i = 0, Int j = 0, Int k = 0, Int l = 0) {
+  const DeviceArray& array = at.arguments.arrays[slot];
+  return i.value * array.strides[0] + j.value * array.strides[1] + k.value * array.strides[2] +
+         l.value * array.strides[3];
+}
 template <class Element>
 __device__ __forceinline__ Element load(const Position& at, int slot, Int i = 0, Int j = 0, Int k = 0, Int l = 0) {
-  const DeviceArray& array = at.arguments.arrays[slot];
-  const int64 place =
-      i.value * array.strides[0] + j.value * array.strides[1] + k.value * array.strides[2] + l.value * array.strides[3];
-  return static_cast<const Element*>(array.data)[place];
+  return static_cast<const Element*>(at.arguments.arrays[slot].data)[place_of(at, slot, i, j, k, l)];
 }
 /// The element of an array [key tokens] that belongs to the query's own position; for queries outside of the keys, to
 /// the nearest one.

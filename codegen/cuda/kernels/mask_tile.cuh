@@ -106,11 +106,12 @@ __device__ __forceinline__ VisibleElements<Mask> visible_elements(const Position
 }
 
 /// `query` is the position of this thread's first row, `seen` what was found for it; `boxes` says which keys the tile's
-/// boxes hold. Under pruned_as_zero, adds to `shown` how many of this thread's keys the mask shows to each row.
-template <class Config, class Mask, class Seen>
+/// boxes hold, `params` what scores are scaled by and what padding adds. Under pruned_as_zero, adds to `shown` how many
+/// of this thread's keys the mask shows to each row.
+template <class Config, class Mask, class Seen, class Params>
 __device__ __forceinline__ void mask_tile(float (&scores)[Config::kTileK / 2], const Position& at, int query,
-                                          const Seen& seen, const volatile int* boxes, int lane,
-                                          const ForwardParams& params, int (&shown)[2]) {
+                                          const Seen& seen, const volatile int* boxes, int lane, const Params& params,
+                                          int (&shown)[2]) {
   constexpr int kBoxes = Config::kTileK / Config::kBoxRows;
   constexpr int kElements = Config::kBoxRows / 4;  // of one row in one box
 #pragma unroll

@@ -5,14 +5,9 @@
 #include "codegen/cuda/kernels/epilogue_sm80.cuh"
 #include "codegen/cuda/kernels/loader_sm80.cuh"
 #include "codegen/cuda/kernels/mask_tile.cuh"
+#include "codegen/cuda/kernels/products_sm80.cuh"
 
 namespace harrier {
-
-/// Four accumulators of a product.
-template <int kCount>
-__device__ __forceinline__ float (&accumulators(float (&all)[kCount], int first))[4] {
-  return reinterpret_cast<float(&)[4]>(all[first]);
-}
 
 template <class Config, class Mask, class Score, class Sink>
 class RowsSm80 {

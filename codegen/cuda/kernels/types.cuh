@@ -30,6 +30,11 @@ inline constexpr int kWarpgroupRows = 64;
 
 constexpr float minus_infinity() { return __builtin_bit_cast(float, 0xff800000u); }
 
+template <class A, class B>
+inline constexpr bool is_same = false;
+template <class A>
+inline constexpr bool is_same<A, A> = true;
+
 constexpr int smaller(int a, int b) { return a < b ? a : b; }
 constexpr int larger(int a, int b) { return a > b ? a : b; }
 constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }

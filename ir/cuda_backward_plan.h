@@ -1,0 +1,33 @@
+// Plans of backward kernels: what the numbers of a CudaPlan mean there, and what fits.
+//
+// A row is 64 queries for each of `consumers`, a column `tile_k` keys, which is one box. `stages` are the buffers of
+// the tiles that a row or column walks: Q and dO of a column, K and V of a row. On sm_90a each 64 keys have a
+// warpgroup; of sm_80's family each 16 keys, and each 16 queries, have a warp.
+#pragma once
+
+#include <cstdint>
+
+#include "ir/cuda_plan.h"
+
+namespace harrier {
+
+/// Warpgroups that multiply, on sm_90a.
+int key_warpgroups(const CudaPlan& plan);
+
+/// Threads of a CTA of the kernels that walk columns and rows.
+int backward_threads(const CudaPlan& plan);
+
+/// Dynamic shared memory of these CTAs in bytes, as the kernels lay it out.
+int64_t backward_shared_bytes(const CudaPlan& plan, const Shape& shape);
+
+/// The same, and the threads, of the kernel that makes gradients of learned arrays.
+int64_t backward_arrays_bytes(const CudaPlan& plan, const Shape& shape);
+int backward_arrays_threads(const CudaPlan& plan);
+
+/// Throws InvalidInput when the plan does not fit the GPU that its family is named after.
+void verify_backward(const CudaPlan& plan, const Shape& shape);
+
+/// As the defaults of cuda_plan.h: chosen by what fits and compiles without spills.
+CudaPlan default_sm80_backward_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query);
+
+}  // namespace harrier

@@ -1,0 +1,197 @@
+// Gradients of every pattern on the GPU against the double-precision oracle, through the same calls that users make.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "ir/error.h"
+#include "masks.h"
+#include "test_gpu.h"
+
+namespace harrier {
+namespace {
+
+using test::expect_gradients_match_the_oracle;
+using test::Kernels;
+using test::shape_of;
+using test::workload_of;
+using testing::HasSubstr;
+
+struct BackwardMask {
+  std::string name;
+  Mask mask;
+  Kernels kernels;
+  bool slow;  // left out where not every case is taken: the two families take turns
+};
+
+std::vector<BackwardMask> backward_masks() {
+  std::vector<BackwardMask> cases;
+  for (const test::NamedMask& named : test::masks()) {
+    const bool turn = cases.size() % 4 == 0;
+    cases.push_back({std::string(named.name) + "_own", named.mask, Kernels::kOwn, !turn});
+    cases.push_back({std::string(named.name) + "_portable", named.mask, Kernels::kPortable, turn});
+  }
+  return cases;
+}
+
+void PrintTo(const BackwardMask& mask, std::ostream* out) { *out << mask.name; }
+
+class GpuBackwardMasks : public testing::TestWithParam<BackwardMask> {};
+
+TEST_P(GpuBackwardMasks, MatchTheOracleOnAwkwardLengths) {
+  if (!test::is_thorough() && GetParam().slow) GTEST_SKIP() << "the other family covers it here";
+  const std::vector<int64_t> lengths = {0, 1, 63, 64, 65, 127, 200};
+  expect_gradients_match_the_oracle(
+      {workload_of(GetParam().mask, shape_of(2, 1, 64)), packed_geometry(lengths, lengths), LayoutKind::kPacked, 7},
+      GetParam().kernels);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GpuBackwardMasks, testing::ValuesIn(backward_masks()),
+                         [](const auto& instance) { return instance.param.name; });
+
+/// Both families where every case is taken, else the one whose turn it is.
+void expect_in_turn(const AttentionCase& test, uint64_t turn) {
+  const bool own = turn % 2 == 0;
+  if (own || test::is_thorough()) expect_gradients_match_the_oracle(test, Kernels::kOwn);
+  if (!own || test::is_thorough()) expect_gradients_match_the_oracle(test, Kernels::kPortable);
+}
+
+TEST(GpuBackward, AlignsQueriesToTheEndOfLongerKeys) {
+  uint64_t seed = 50;
+  for (const Mask& mask : {causal(), window(20, 3), documents("segment")}) {
+    expect_in_turn(
+        {workload_of(mask, shape_of(1, 1, 64)),
+         packed_geometry({1, 7, 65, 30, 5, 0, 200}, {100, 64, 130, 20, 0, 9, 333}), LayoutKind::kPacked, seed},
+        seed);
+    ++seed;
+  }
+}
+
+class GpuBackwardHeadDims : public testing::TestWithParam<int64_t> {};
+
+TEST_P(GpuBackwardHeadDims, MatchTheOracle) {
+  const int64_t dim = GetParam();
+  const std::vector<int64_t> some = {16, 80, 128, 192, 256};
+  if (!test::is_thorough() && std::ranges::find(some, dim) == some.end()) GTEST_SKIP() << "others cover it here";
+  expect_in_turn({workload_of(causal(), shape_of(1, 1, dim)), packed_geometry({150}, {150}), LayoutKind::kPacked,
+                  static_cast<uint64_t>(dim)},
+                 static_cast<uint64_t>(dim / 16));
+}
+
+INSTANTIATE_TEST_SUITE_P(MultiplesOf8, GpuBackwardHeadDims, testing::Range<int64_t>(16, 257, 8));
+
+TEST(GpuBackward, AllowsTheValueHeadDimToDiffer) {
+  uint64_t seed = 70;
+  for (const auto& [head_dim, value_dim] :
+       std::vector<std::pair<int64_t, int64_t>>{{192, 128}, {64, 256}, {256, 64}, {40, 72}}) {
+    expect_in_turn({workload_of(window(30, 5), shape_of(2, 1, head_dim, value_dim)), packed_geometry({190}, {190}),
+                    LayoutKind::kPacked, seed},
+                   seed);
+    ++seed;
+  }
+}
+
+TEST(GpuBackward, SumsOverTheQueryHeadsThatShareAKeyHead) {
+  for (const auto& [heads, kv_heads] : std::vector<std::pair<int64_t, int64_t>>{{8, 8}, {8, 2}, {8, 1}, {6, 3}}) {
+    expect_in_turn({workload_of(blocks(64, "table") | causal(), shape_of(heads, kv_heads, 64)),
+                    packed_geometry({100, 33}, {100, 33}), LayoutKind::kPacked, 11},
+                   static_cast<uint64_t>(kv_heads));
+  }
+}
+
+TEST(GpuBackward, ReadsAndWritesBothDtypesInEveryLayout) {
+  uint64_t turn = 0;
+  for (const DataType dtype : {DataType::kBFloat16, DataType::kFloat16}) {
+    for (const LayoutKind layout : {LayoutKind::kPacked, LayoutKind::kBatchHeadLength, LayoutKind::kBatchLengthHead}) {
+      Shape shape = shape_of(3, 3, 40, 56);
+      shape.dtype = dtype;
+      const bool packed = layout == LayoutKind::kPacked;
+      const Geometry geometry = packed ? packed_geometry({130, 5}, {130, 5}) : padded_geometry(130, {130, 77, 0});
+      expect_in_turn({workload_of(window(40, 8) | sink(2), shape), geometry, layout, 21}, turn++);
+    }
+  }
+}
+
+TEST(GpuBackward, GivesPaddingThatTakesPartGradientsToo) {
+  uint64_t seed = 90;
+  for (const Mask& mask : {all(), bigbird(64, 2, BigBirdTable{"random"}), window(100, 100)}) {
+    Workload workload = workload_of(mask, shape_of(2, 2, 64));
+    workload.pattern.padding = PaddingAdditive{-3.0};
+    expect_in_turn({workload, padded_geometry(448, {448, 300, 65}), LayoutKind::kBatchHeadLength, seed}, seed);
+    ++seed;
+  }
+}
+
+TEST(GpuBackward, CountsPrunedKeysInTheDenominatorAlone) {
+  uint64_t seed = 100;
+  for (const Mask& mask : {causal(), blocks(64, "table")}) {
+    Workload workload = workload_of(mask, shape_of(2, 1, 64));
+    workload.pattern.softmax = SoftmaxPrunedAsZero{};
+    expect_in_turn({workload, packed_geometry({70, 200}, {70, 200}), LayoutKind::kPacked, seed}, seed);
+    ++seed;
+  }
+}
+
+/// Scores with every step, and what they and the softmax learn.
+std::vector<Workload> learned_workloads() {
+  std::vector<Workload> workloads;
+  for (const char* text : {
+           "attention a { heads 4 kv_heads 2 head_dim 64 dtype bf16 mask causal score scale(0.2) softcap(5) "
+           "alibi(@slopes) "
+           "lengths fixed(256) }",
+           "attention b { heads 2 head_dim 64 dtype bf16 mask window(60, 20) score bias(@table) lengths fixed(256) }",
+           "attention c { heads 2 head_dim 64 dtype bf16 mask causal softmax sink_logit(@sinks) lengths fixed(256) }",
+           "attention d { heads 2 head_dim 64 dtype bf16 mask causal score score(s * @by_head[h] + @by_query[q % 16] - "
+           "@by_key[k % 7] * tanh(s)) lengths fixed(256) }",
+       }) {
+    workloads.push_back(parse_workload(text));
+  }
+  return workloads;
+}
+
+class GpuBackwardLearned : public testing::TestWithParam<int> {};
+
+TEST_P(GpuBackwardLearned, ArraysHaveGradients) {
+  const Workload workload = learned_workloads()[static_cast<size_t>(GetParam())];
+  expect_in_turn({workload, packed_geometry({100, 37, 64}, {100, 37, 64}), LayoutKind::kPacked, 110},
+                 static_cast<uint64_t>(GetParam()));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GpuBackwardLearned, testing::Range(0, 4));
+
+TEST(GpuBackward, SplitsHeavyColumnsAndRows) {
+  const CudaSchedule schedule{.heads_per_group = 2, .split_tiles = 1, .split_capacity = 40};
+  uint64_t seed = 120;
+  for (const Mask& mask : {causal(), window(16, 16) | global_tokens(2), blocks(64, "table")}) {
+    for (const Kernels kernels : {Kernels::kOwn, Kernels::kPortable}) {
+      if (!test::is_thorough() && (seed % 2 == 0) != (kernels == Kernels::kOwn)) continue;
+      expect_gradients_match_the_oracle(
+          {workload_of(mask, shape_of(2, 1, 64)), packed_geometry({400, 3}, {400, 3}), LayoutKind::kPacked, seed},
+          kernels, {}, schedule);
+    }
+    ++seed;
+  }
+}
+
+TEST(GpuBackward, GivesTheSameBitsAgain) {
+  const AttentionCase test{workload_of(window(90, 0) | sink(3), shape_of(4, 2, 64)),
+                           packed_geometry({200, 129}, {200, 129}), LayoutKind::kPacked, 130};
+  const std::vector<uint8_t> first = expect_gradients_match_the_oracle(test, Kernels::kPortable);
+  for (int run = 0; run < (test::is_emulated() ? 2 : 1000); ++run) {
+    ASSERT_EQ(expect_gradients_match_the_oracle(test, Kernels::kPortable), first) << "run " << run;
+  }
+}
+
+TEST(GpuBackward, RefusesWhatHasNoGradient) {
+  Workload workload = workload_of(causal() & documents("segment"), shape_of(1, 1, 64));
+  workload.shape.direction = Direction::kBackward;
+  const CudaKernel kernel = compile_cuda(workload, test::gpu(), {.architecture = "sm_90"});
+  const std::vector<int32_t> ids(8, 0);
+  const CudaBinding bound = kernel.bind({{"segment", {.data = ids.data(), .type = ElementType::kInt32, .shape = {8}}}},
+                                        packed_geometry({8}, {8}));
+  EXPECT_THAT([&] { kernel.prepare({}, bound); },
+              testing::ThrowsMessage<InvalidInput>(HasSubstr("direction backward; call prepare_backward")));
+}
+
+}  // namespace
+}  // namespace harrier
