@@ -1,9 +1,10 @@
-// Bulk tensor copies. Loads end as late as they may, so that who reads without waiting sees NaN; stores read shared
+// Bulk copies, of tensors and of bytes. Loads end as late as they may, so that who reads without waiting sees NaN; stores read shared
 // memory as late as they may, so that who overwrites it too early is seen.
 #include <fmt/format.h>
 
 #include <cstring>
-#include <optional>
+#include <variant>
+#include <vector>
 
 #include "fibers.h"
 #include "memory.h"
@@ -130,11 +131,47 @@ void store(const Box& box) {
   });
 }
 
+/// Plain bytes between shared and device memory; as additions, of fp32 numbers to those in device memory.
+struct Bytes {
+  std::uint32_t shared;
+  unsigned char* device;
+  std::uint32_t count;
+};
+
+Bytes read_bytes(const char* what, std::uint32_t shared, const void* device, std::uint32_t count) {
+  if (count % 16 != 0 || reinterpret_cast<std::uintptr_t>(device) % 16 != 0) {
+    fault(Outcome::kMisaligned, fmt::format("{} of {} bytes at {}: multiples of 16 are needed", what, count, device));
+  }
+  shared_bytes_at(shared, count, 16, what);
+  if (!is_device_memory(device, count)) {
+    fault(Outcome::kIllegalAddress, fmt::format("{} of {} bytes at {}, which is not device memory", what, count, device));
+  }
+  return {shared, static_cast<unsigned char*>(const_cast<void*>(device)), count};
+}
+
+/// An addition whose shared memory was read.
+struct Addition {
+  float* to;
+  std::vector<float> values;
+};
+
+Addition read_addition(const Bytes& bytes) {
+  Addition addition{reinterpret_cast<float*>(bytes.device), std::vector<float>(bytes.count / sizeof(float))};
+  std::memcpy(addition.values.data(), shared_bytes_at(bytes.shared, bytes.count, 16, "a bulk addition"), bytes.count);
+  return addition;
+}
+
+/// What one thread has started. Tensors are written when their shared memory is read, sums when all is waited for.
 struct Stores : ThreadExtension {
-  std::vector<Box> boxes;
-  std::size_t committed = 0;
+  using Store = std::variant<Box, Bytes>;
+  std::vector<Store> open;
+  std::vector<std::vector<Store>> groups;
+  std::vector<Addition> unwritten;
   std::string unfinished() const override {
-    return boxes.empty() ? "" : fmt::format("exits while {} bulk stores may still read shared memory", boxes.size());
+    std::size_t unread = open.size();
+    for (const auto& group : groups) unread += group.size();
+    if (unread > 0) return fmt::format("exits while {} bulk stores may still read shared memory", unread);
+    return unwritten.empty() ? "" : fmt::format("exits while {} bulk additions are under way", unwritten.size());
   }
 };
 
@@ -156,15 +193,48 @@ EXPORT void harrier_emulated_load_box(unsigned destination, const void* map, uns
 }
 
 EXPORT void harrier_emulated_store_box(unsigned source, const void* map, const int* coordinates, int rank) {
-  stores().boxes.push_back(read_box("a bulk store", source, map, coordinates, rank));
+  stores().open.push_back(read_box("a bulk store", source, map, coordinates, rank));
 }
 
-EXPORT void harrier_emulated_commit_stores() { stores().committed = stores().boxes.size(); }
+EXPORT void harrier_emulated_load_bytes(unsigned destination, const void* source, unsigned bytes, unsigned barrier) {
+  const Bytes copy = read_bytes("a bulk load", destination, source, bytes);
+  check_barrier(barrier, "a bulk load");
+  std::memset(shared_bytes_at(destination, bytes, 16, "a bulk load"), 0xff, bytes);
+  defer([copy, barrier] {
+    std::memcpy(shared_bytes_at(copy.shared, copy.count, 16, "a bulk load"), copy.device, copy.count);
+    bring_bytes(barrier, copy.count);
+  });
+}
+
+EXPORT void harrier_emulated_reduce_add(float* destination, unsigned source, unsigned bytes) {
+  stores().open.push_back(read_bytes("a bulk addition", source, destination, bytes));
+}
+
+EXPORT void harrier_emulated_commit_stores() {
+  Stores& mine = stores();
+  mine.groups.push_back(std::move(mine.open));
+  mine.open.clear();
+}
+
+EXPORT void harrier_emulated_wait_stores_read(int pending) {
+  Stores& mine = stores();
+  while (mine.groups.size() > static_cast<std::size_t>(pending)) {
+    for (const Stores::Store& each : mine.groups.front()) {
+      if (const Box* box = std::get_if<Box>(&each)) {
+        store(*box);
+      } else {
+        mine.unwritten.push_back(read_addition(std::get<Bytes>(each)));
+      }
+    }
+    mine.groups.erase(mine.groups.begin());
+  }
+}
 
 EXPORT void harrier_emulated_wait_stores() {
-  Stores& mine = stores();
-  for (std::size_t i = 0; i < mine.committed; ++i) store(mine.boxes[i]);
-  mine.boxes.erase(mine.boxes.begin(), mine.boxes.begin() + static_cast<std::ptrdiff_t>(mine.committed));
-  mine.committed = 0;
+  harrier_emulated_wait_stores_read(0);
+  for (const Addition& addition : stores().unwritten) {
+    for (std::size_t i = 0; i < addition.values.size(); ++i) addition.to[i] += addition.values[i];
+  }
+  stores().unwritten.clear();
 }
 }

@@ -33,6 +33,8 @@ extern harrier_emulated::Dim gridDim;
 unsigned char* harrier_emulated_shared_memory();
 unsigned harrier_emulated_shared_address(const void* pointer);
 void* harrier_emulated_shared_pointer(unsigned address);
+/// The same for `bytes` that an instruction reads or writes, a power of two and aligned as such.
+void* harrier_emulated_shared_bytes(unsigned address, unsigned bytes);
 
 /// Ends the launch as a device's trap does.
 void harrier_emulated_trap(const char* message);
@@ -56,18 +58,21 @@ void harrier_emulated_load_box(unsigned destination, const void* map, unsigned b
                                int rank);
 void harrier_emulated_store_box(unsigned source, const void* map, const int* coordinates, int rank);
 void harrier_emulated_commit_stores();
+void harrier_emulated_wait_stores_read(int pending);
 void harrier_emulated_wait_stores();
+void harrier_emulated_load_bytes(unsigned destination, const void* source, unsigned bytes, unsigned barrier);
+void harrier_emulated_reduce_add(float* destination, unsigned source, unsigned bytes);
 
 void harrier_emulated_copy_async(unsigned destination, const void* source, int source_bytes);
 void harrier_emulated_commit_copies();
 void harrier_emulated_wait_copies(int pending);
 
 void harrier_emulated_load_matrices(unsigned address, unsigned* registers, int count, bool transposed);
-void harrier_emulated_store_matrices(unsigned address, const unsigned* registers, int count);
+void harrier_emulated_store_matrices(unsigned address, const unsigned* registers, int count, bool transposed);
 void harrier_emulated_mma(float* d, const unsigned* a, const unsigned* b, bool bfloat16);
 
 void harrier_emulated_product_shared(float* d, int n, bool bfloat16, unsigned long long a, unsigned long long b,
-                                     bool accumulate);
+                                     bool b_n_major, bool accumulate);
 void harrier_emulated_product_register(float* d, int n, bool bfloat16, const unsigned* a, unsigned long long b,
                                        bool accumulate);
 void harrier_emulated_commit_products();

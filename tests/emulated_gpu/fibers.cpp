@@ -285,6 +285,10 @@ EXPORT unsigned harrier_emulated_shared_address(const void* pointer) {
 
 EXPORT void* harrier_emulated_shared_pointer(unsigned address) { return shared_bytes_at(address, 1, 1, "a pointer"); }
 
+EXPORT void* harrier_emulated_shared_bytes(unsigned address, unsigned bytes) {
+  return shared_bytes_at(address, bytes, bytes, "an access");
+}
+
 EXPORT void harrier_emulated_trap(const char* message) { fault(Outcome::kFailed, message); }
 
 EXPORT void harrier_emulated_yield() {

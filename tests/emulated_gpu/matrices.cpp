@@ -53,7 +53,14 @@ void store_together(const std::uint64_t* values, std::uint32_t) {
   for (int matrix = 0; matrix < first.count; ++matrix) {
     for (int row = 0; row < 8; ++row) {
       unsigned char* place = shared_bytes_at(part<Matrices>(values, 8 * matrix + row).address, 16, 16, "stmatrix");
-      for (int i = 0; i < 4; ++i) std::memcpy(place + 4 * i, &part<Matrices>(values, 4 * row + i).registers[matrix], 4);
+      for (int i = 0; i < 4 && !first.transposed; ++i) {
+        std::memcpy(place + 4 * i, &part<Matrices>(values, 4 * row + i).registers[matrix], 4);
+      }
+      for (int column = 0; column < 8 && first.transposed; ++column) {
+        const std::uint32_t pair = part<Matrices>(values, 4 * column + row / 2).registers[matrix];
+        const auto value = static_cast<std::uint16_t>(pair >> (row % 2 * 16));
+        std::memcpy(place + 2 * column, &value, 2);
+      }
     }
   }
 }
@@ -101,9 +108,9 @@ EXPORT void harrier_emulated_load_matrices(unsigned address, unsigned* registers
   meet(kWholeWarp, transposed ? "ldmatrix.trans" : "ldmatrix", reinterpret_cast<std::uint64_t>(&mine), load_together);
 }
 
-EXPORT void harrier_emulated_store_matrices(unsigned address, const unsigned* registers, int count) {
-  const Matrices mine{address, const_cast<unsigned*>(registers), count, false};
-  meet(kWholeWarp, "stmatrix", reinterpret_cast<std::uint64_t>(&mine), store_together);
+EXPORT void harrier_emulated_store_matrices(unsigned address, const unsigned* registers, int count, bool transposed) {
+  const Matrices mine{address, const_cast<unsigned*>(registers), count, transposed};
+  meet(kWholeWarp, transposed ? "stmatrix.trans" : "stmatrix", reinterpret_cast<std::uint64_t>(&mine), store_together);
 }
 
 EXPORT void harrier_emulated_mma(float* d, const unsigned* a, const unsigned* b, bool bfloat16) {

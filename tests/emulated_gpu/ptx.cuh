@@ -39,7 +39,20 @@ inline void store_box(uint32 source, const TensorMap* map, int element, int toke
 }
 
 inline void commit_stores() { harrier_emulated_commit_stores(); }
-inline void wait_stores_read() { harrier_emulated_wait_stores(); }
+template <int kPending = 0>
+inline void wait_stores_read() {
+  harrier_emulated_wait_stores_read(kPending);
+}
+inline void wait_stores() { harrier_emulated_wait_stores(); }
+
+inline void load_bytes(uint32 destination, const void* source, uint32 bytes, uint32 barrier) {
+  harrier_emulated_load_bytes(destination, source, bytes, barrier);
+}
+
+inline void reduce_add(float* destination, uint32 source, uint32 bytes) {
+  harrier_emulated_reduce_add(destination, source, bytes);
+}
+
 inline void fence_shared_for_async() {}
 
 // Registers.
@@ -63,7 +76,23 @@ inline float exchange(float value, int lane_mask) { return __shfl_xor_sync(0xfff
 
 inline void store_matrices(uint32 address, uint32 a, uint32 b, uint32 c, uint32 d) {
   const uint32 registers[] = {a, b, c, d};
-  harrier_emulated_store_matrices(address, registers, 4);
+  harrier_emulated_store_matrices(address, registers, 4, false);
+}
+
+inline void store_matrices_transposed(uint32 address, uint32 a, uint32 b, uint32 c, uint32 d) {
+  const uint32 registers[] = {a, b, c, d};
+  harrier_emulated_store_matrices(address, registers, 4, true);
+}
+
+inline float2 load_pair(uint32 address) {
+  float2 pair;
+  memcpy(&pair, harrier_emulated_shared_bytes(address, sizeof pair), sizeof pair);
+  return pair;
+}
+
+inline void store_four(uint32 address, float a, float b, float c, float d) {
+  const float values[] = {a, b, c, d};
+  memcpy(harrier_emulated_shared_bytes(address, sizeof values), values, sizeof values);
 }
 
 inline void load_matrices(uint32 address, uint32 (&registers)[4]) {

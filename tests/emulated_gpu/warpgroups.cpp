@@ -26,13 +26,14 @@ struct Product {
   bool bfloat16;
   bool accumulate;
   bool from_registers;  // a; else the shared memory that `a_descriptor` describes
+  bool b_n_major;
   std::uint32_t a[4];
   std::uint64_t a_descriptor;
   std::uint64_t b_descriptor;
 
   bool same_instruction(const Product& other) const {
     return n == other.n && bfloat16 == other.bfloat16 && accumulate == other.accumulate &&
-           from_registers == other.from_registers && a_descriptor == other.a_descriptor &&
+           from_registers == other.from_registers && b_n_major == other.b_n_major && a_descriptor == other.a_descriptor &&
            b_descriptor == other.b_descriptor;
   }
 };
@@ -139,12 +140,15 @@ void run_chain(int first_thread, std::size_t begin, std::size_t end) {
     const Product& product = products_of(thread_at(first_thread)).issued[index];
     const Layout layout = decode(product.b_descriptor);
     float* b_part = b.data() + static_cast<std::ptrdiff_t>(first_k) * n;
+    if (product.b_n_major) {
+      read_n_major(layout, n, product.bfloat16, b_part);
+    } else {
+      read_k_major(layout, n, product.bfloat16, b_part, 1, n);
+    }
     if (!product.from_registers) {
       read_k_major(decode(product.a_descriptor), kProductRows, product.bfloat16, a.data() + first_k, depth, 1);
-      read_k_major(layout, n, product.bfloat16, b_part, 1, n);
       continue;
     }
-    read_n_major(layout, n, product.bfloat16, b_part);
     for (int thread = 0; thread < kThreads; ++thread) {
       const Product& mine = products_of(thread_at(first_thread + thread)).issued[index];
       for (int i = 0; i < 8; ++i) {
@@ -243,13 +247,13 @@ using namespace harrier::emulated;
 extern "C" {
 
 EXPORT void harrier_emulated_product_shared(float* d, int n, bool bfloat16, unsigned long long a, unsigned long long b,
-                                            bool accumulate) {
-  issue({d, n, bfloat16, accumulate, false, {}, a, b});
+                                            bool b_n_major, bool accumulate) {
+  issue({d, n, bfloat16, accumulate, false, b_n_major, {}, a, b});
 }
 
 EXPORT void harrier_emulated_product_register(float* d, int n, bool bfloat16, const unsigned* a, unsigned long long b,
                                               bool accumulate) {
-  issue({d, n, bfloat16, accumulate, true, {a[0], a[1], a[2], a[3]}, 0, b});
+  issue({d, n, bfloat16, accumulate, true, true, {a[0], a[1], a[2], a[3]}, 0, b});
 }
 
 EXPORT void harrier_emulated_commit_products() {

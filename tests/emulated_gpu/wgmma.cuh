@@ -19,7 +19,10 @@ inline void hold(Register (&)[kCount]) {}
 template <int kN, bool kBFloat16>
 struct Product {
   static void shared_shared(float (&d)[kN / 2], uint64 a, uint64 b, int accumulate) {
-    harrier_emulated_product_shared(d, kN, kBFloat16, a, b, accumulate != 0);
+    harrier_emulated_product_shared(d, kN, kBFloat16, a, b, false, accumulate != 0);
+  }
+  static void shared_n_major(float (&d)[kN / 2], uint64 a, uint64 b, int accumulate) {
+    harrier_emulated_product_shared(d, kN, kBFloat16, a, b, true, accumulate != 0);
   }
   static void register_shared(float (&d)[kN / 2], uint32 a0, uint32 a1, uint32 a2, uint32 a3, uint64 b,
                               int accumulate) {

@@ -82,10 +82,34 @@ __device__ __forceinline__ void store_box(uint32 source, const TensorMap* map, i
                : "memory");
 }
 
+// Bulk copies of plain bytes: addresses and sizes are multiples of 16 bytes.
+
+__device__ __forceinline__ void load_bytes(uint32 destination, const void* source, uint32 bytes, uint32 barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   destination),
+               "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(barrier)
+               : "memory");
+}
+
+/// Adds fp32 numbers in shared memory to those at `destination`, each one atomically.
+__device__ __forceinline__ void reduce_add(float* destination, uint32 source, uint32 bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(
+                   __cvta_generic_to_global(destination)),
+               "r"(source), "r"(bytes)
+               : "memory");
+}
+
+/// Closes a group: the stores (and additions) that this thread started since the last one.
 __device__ __forceinline__ void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 
-/// Returns once the committed stores have read their shared memory.
-__device__ __forceinline__ void wait_stores_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+/// Returns once all but the last `kPending` groups have read their shared memory.
+template <int kPending = 0>
+__device__ __forceinline__ void wait_stores_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
+}
+
+/// Returns once this thread's groups have written what they had to.
+__device__ __forceinline__ void wait_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
 /// Orders this thread's writes to shared memory before later reads by the copy engine and wgmma.
 __device__ __forceinline__ void fence_shared_for_async() {
@@ -168,6 +192,25 @@ __device__ __forceinline__ void store_matrices(uint32 address, uint32 a, uint32 
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b),
                "r"(c), "r"(d)
                : "memory");
+}
+
+/// The same of the transposed tiles: a lane gives rows 2 (l % 4) and the next, of column l / 4.
+__device__ __forceinline__ void store_matrices_transposed(uint32 address, uint32 a, uint32 b, uint32 c, uint32 d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b),
+               "r"(c), "r"(d)
+               : "memory");
+}
+
+// Numbers in shared memory, by the addresses that copies take.
+
+__device__ __forceinline__ float2 load_pair(uint32 address) {
+  float2 y;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(y.x), "=f"(y.y) : "r"(address));
+  return y;
+}
+
+__device__ __forceinline__ void store_four(uint32 address, float a, float b, float c, float d) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
 }
 
 // Mathematics.

@@ -1,4 +1,4 @@
-// The order in which persistent CTAs take rows. CTA i starts with item i and then draws from a counter.
+// The order in which persistent CTAs take rows, or columns. CTA i starts with item i and then draws from a counter.
 #pragma once
 
 #include "codegen/cuda/kernels/params.cuh"
@@ -31,16 +31,18 @@ __device__ __forceinline__ WorkItem work_item(const ForwardParams& params, int i
 }
 
 /// Asks for the next item; the answer may be used much later, which hides the counter's latency.
-__device__ __forceinline__ int draw_next(const ForwardParams& params) {
-  return atomicAdd(params.counter, 1) + static_cast<int>(gridDim.x);
+__device__ __forceinline__ int draw_next(int* counter) {
+  return atomicAdd(counter, 1) + static_cast<int>(gridDim.x);
 }
+__device__ __forceinline__ int draw_next(const ForwardParams& params) { return draw_next(params.counter); }
 
 /// The last CTA to finish leaves the counter as it was found.
-__device__ __forceinline__ void finish_schedule(const ForwardParams& params) {
-  if (atomicAdd(params.counter + 1, 1) == static_cast<int>(gridDim.x) - 1) {
-    params.counter[0] = 0;
-    params.counter[1] = 0;
+__device__ __forceinline__ void finish_schedule(int* counter) {
+  if (atomicAdd(counter + 1, 1) == static_cast<int>(gridDim.x) - 1) {
+    counter[0] = 0;
+    counter[1] = 0;
   }
 }
+__device__ __forceinline__ void finish_schedule(const ForwardParams& params) { finish_schedule(params.counter); }
 
 }  // namespace harrier

@@ -72,7 +72,8 @@ struct Product;
 #define HARRIER_OPERANDS_128 HARRIER_OPERANDS_112, "+f"(d[112]), "+f"(d[113]), "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]), "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
 // clang-format on
 
-// shared_shared: d = a b^T, both k-major. register_shared: d = a b, b n-major. Both add d unless `accumulate` is 0.
+// shared_shared: d = a b^T, both k-major. shared_n_major: d = a b, a k-major and b n-major. register_shared: the same
+// with a in registers. All add d unless `accumulate` is 0.
 #define HARRIER_WGMMA(N, ACCUMULATORS, P0, P1, P2, P3, P4, P5, P6)                                                    \
   template <bool kBFloat16>                                                                                           \
   struct Product<N, kBFloat16> {                                                                                      \
@@ -80,6 +81,13 @@ struct Product;
                                                          int accumulate) {                                            \
       asm volatile("{ .reg .pred p; setp.ne.b32 p, " P2 ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k16.f32" P3      \
                    " {" HARRIER_NAMES_##ACCUMULATORS "}, " P0 ", " P1 ", p, 1, 1, 0, 0; }"                            \
+                   : HARRIER_OPERANDS_##ACCUMULATORS                                                                  \
+                   : "l"(a), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText));                               \
+    }                                                                                                                 \
+    static __device__ __forceinline__ void shared_n_major(float (&d)[ACCUMULATORS], uint64 a, uint64 b,               \
+                                                          int accumulate) {                                           \
+      asm volatile("{ .reg .pred p; setp.ne.b32 p, " P2 ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k16.f32" P3      \
+                   " {" HARRIER_NAMES_##ACCUMULATORS "}, " P0 ", " P1 ", p, 1, 1, 0, 1; }"                            \
                    : HARRIER_OPERANDS_##ACCUMULATORS                                                                  \
                    : "l"(a), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText));                               \
     }                                                                                                                 \

@@ -1,0 +1,198 @@
+// The producer warps of a CTA that works on columns. One takes columns in schedule order, walks their query tiles and
+// starts the copies that bring K, V, Q and dO; another adds what consumers have computed of dQ to its sums.
+#pragma once
+
+#include "codegen/cuda/kernels/backward_layout_sm90.cuh"
+#include "codegen/cuda/kernels/query_source.cuh"
+#include "codegen/cuda/kernels/schedule.cuh"
+
+namespace harrier {
+
+template <class Config, class Mask>
+class ColumnProducer {
+ public:
+  using Shared = ColumnLayout<Config>;
+
+  __device__ __forceinline__ ColumnProducer(const BackwardParams& params, const Shared& shared, int lane)
+      : params_(params), shared_(shared), lane_(lane) {
+    column_.parity = keys_.parity = tile_.parity = 1;  // every buffer starts empty
+  }
+
+  __device__ __forceinline__ void run() {
+    const int columns = *params_.columns.count;
+    int drawn = static_cast<int>(blockIdx.x);  // lane 0: index of the item to take next
+    for (int index = drawn; index < columns; index = ptx::broadcast(drawn, 0)) {
+      if (lane_ == 0) drawn = draw_next(params_.columns.counter);
+      work_on(params_.columns.items[index]);
+    }
+    ColumnWork end{};
+    end.tiles = -1;
+    publish(end);
+    if (lane_ == 0) finish_schedule(params_.columns.counter);
+  }
+
+ private:
+  __device__ __forceinline__ void work_on(const WorkItem& item) {
+    ColumnWork column = describe_column<Config>(params_.sequences, params_.rows_per_batch, item);
+    int limit = item.tile_limit;
+    if (column.query_valid > 0) {
+      limit = smaller(limit, count_column<Config, Mask>(params_.arguments, params_.query_lists, column,
+                                                        params_.heads_per_kv_head, lane_));
+      column.tiles = larger(limit - item.first_tile, 0);
+    }
+    publish(column);
+    if (column.tiles == 0) return;
+    load_keys(column);
+    walk_column<Config, Mask>(
+        params_.arguments, params_.query_lists, column, params_.heads_per_kv_head, item.first_tile, limit, lane_,
+        [&](int head, int entry, bool partial) { load_queries(column, head, entry, partial); });
+  }
+
+  /// Hands a column's description to the consumers.
+  __device__ __forceinline__ void publish(const ColumnWork& column) {
+    wait_together(shared_.column_empty(column_.stage), column_.parity);
+    if (lane_ == 0) {
+      volatile ColumnWork* slot = shared_.column(column_.stage);
+      slot->tiles = column.tiles;
+      slot->key_begin = column.key_begin;
+      slot->kv_head = column.kv_head;
+      slot->batch = column.batch;
+      slot->query_length = column.query_length;
+      slot->key_length = column.key_length;
+      slot->query_valid = column.query_valid;
+      slot->key_valid = column.key_valid;
+      slot->query_token = column.query_token;
+      slot->key_token = column.key_token;
+      slot->query_offset = column.query_offset;
+      slot->key_offset = column.key_offset;
+      slot->batch_coordinate = column.batch_coordinate;
+      slot->first_place = column.first_place;
+      slot->split_slot = column.split_slot;
+      ptx::barrier_arrive(shared_.column_full(column_.stage));
+    }
+    ptx::warp_sync();
+    column_.advance();
+  }
+
+  /// Brings K and V of the column. Where padding is walked, a column may lie wholly past the keys that may be brought;
+  /// it gets the last of these, since such a box would fault, and its mask shows nothing.
+  __device__ __forceinline__ void load_keys(const ColumnWork& column) {
+    const uint32 barrier = shared_.keys_full();
+    const int loaded = attended_keys<Mask>(position_of(params_.arguments, column, 0));
+    wait_together(shared_.keys_empty(), keys_.parity);
+    keys_.advance();
+    if (lane_ != 0) return;
+    const int first = smaller(column.key_begin, loaded - 1);
+    ptx::barrier_expect(barrier, Shared::KeyPanels::kBytes + Shared::ValuePanels::kBytes);
+    load_rows<typename Shared::KeyPanels>(shared_.key(), &params_.key, barrier, loaded, first, column.kv_head,
+                                          column.key_offset, column.batch_coordinate, ptx::L2Policy::kEvictFirst);
+    load_rows<typename Shared::ValuePanels>(shared_.value(), &params_.value, barrier, loaded, first, column.kv_head,
+                                            column.key_offset, column.batch_coordinate, ptx::L2Policy::kEvictFirst);
+  }
+
+  /// Brings Q, dO and their statistics of one query tile.
+  __device__ __forceinline__ void load_queries(const ColumnWork& column, int head, int entry, bool partial) {
+    const int tile = entry & kNoBox;
+    const int place = head * params_.tile_places + column.first_place + tile;
+    const int first = smaller(tile * Config::kTileQ, column.query_valid - 1);  // as in load_keys
+    const int64 statistics = static_cast<int64>(place) * Config::kTileQ;
+    const uint32 stage = tile_.stage;
+    wait_together(shared_.query_empty(stage), tile_.parity);
+    if (lane_ == 0) {
+      volatile QueryTile* slot = shared_.tile(stage);
+      slot->entry = entry;
+      slot->head = head;
+      slot->partial = partial ? 1 : 0;
+      slot->place = place;
+      // The arrival that announces the bytes also publishes the tile, so it is written before.
+      const uint32 barrier = shared_.query_full(stage);
+      ptx::barrier_expect(barrier, Shared::QueryPanels::kBytes + Shared::kStatisticBytes);
+      load_rows<typename Shared::QueryPanels>(shared_.query(stage), &params_.query, barrier, column.query_valid, first,
+                                              head, column.query_offset, column.batch_coordinate,
+                                              ptx::L2Policy::kEvictLast);
+      ptx::load_bytes(shared_.log2_lse(stage), params_.log2_lse + statistics, Shared::kStatisticBytes, barrier);
+    }
+    wait_together(shared_.d_output_empty(stage), tile_.parity);
+    if (lane_ == 0) {
+      const uint32 barrier = shared_.d_output_full(stage);
+      ptx::barrier_expect(barrier, Shared::OutputPanels::kBytes + Shared::kStatisticBytes);
+      load_rows<typename Shared::OutputPanels>(shared_.d_output(stage), &params_.d_output, barrier, column.query_valid,
+                                               first, head, column.query_offset, column.batch_coordinate,
+                                               ptx::L2Policy::kEvictLast);
+      ptx::load_bytes(shared_.delta(stage), params_.delta + statistics, Shared::kStatisticBytes, barrier);
+    }
+    tile_.advance();
+  }
+
+  /// Tokens from `first` on of a sequence that has `length` of them, the first at `offset` in the tensor; zeros after.
+  template <class Panels>
+  __device__ __forceinline__ void load_rows(uint32 tile, const TensorMap* map, uint32 barrier, int length, int first,
+                                            int head, int offset, int batch_coordinate, ptx::L2Policy policy) {
+#pragma unroll
+    for (int panel = 0; panel < Panels::kCount; ++panel) {
+      ptx::load_box(tile + panel * Panels::kPanelBytes, map, barrier, panel * Panels::kPanelColumns,
+                    kRaggedTokens - length + first, head, offset + length, batch_coordinate, policy);
+    }
+  }
+
+  /// Lanes leave together: see Producer.
+  __device__ __forceinline__ void wait_together(uint32 barrier, uint32 parity) const {
+    ptx::barrier_wait(barrier, parity);
+    ptx::warp_sync();
+  }
+
+  const BackwardParams& params_;
+  const Shared& shared_;
+  int lane_;
+  StageCursor<Shared::kColumnSlots> column_;
+  StageCursor<1> keys_;
+  StageCursor<Config::kStages> tile_;
+};
+
+/// Adds the warpgroups' shares of dQ, tile after tile, to the sums. One thread.
+template <class Config>
+class QueryReducer {
+ public:
+  using Shared = ColumnLayout<Config>;
+
+  __device__ __forceinline__ QueryReducer(const BackwardParams& params, const Shared& shared)
+      : params_(params), shared_(shared) {}
+
+  __device__ __forceinline__ void run() {
+    while (add<0>()) {
+      release<0>();
+      sums_.advance();
+    }
+    ptx::wait_stores();
+  }
+
+ private:
+  /// Starts the additions of one tile. False when there are no more.
+  template <int kWarpgroup>
+  __device__ __forceinline__ bool add() {
+    using Shares = QueryShares<Config>;
+    ptx::barrier_wait(shared_.sums_full(kWarpgroup), sums_.parity);
+    const int place = *shared_.place(kWarpgroup);
+    if (place == Shared::kNoMoreSums) return false;
+    const int64 first = static_cast<int64>(place) * (Config::kTileQ * Config::kHeadDim);
+    ptx::reduce_add(params_.d_query_sums + first + Shares::first_number(kWarpgroup), shared_.sums(kWarpgroup),
+                    4 * kWarpgroupRows * Shares::columns(kWarpgroup));
+    ptx::commit_stores();
+    if constexpr (kWarpgroup + 1 < Config::kConsumers) return add<kWarpgroup + 1>();
+    return true;
+  }
+
+  /// Gives the buffers back, each as soon as its addition has read it.
+  template <int kWarpgroup>
+  __device__ __forceinline__ void release() {
+    ptx::wait_stores_read<Config::kConsumers - 1 - kWarpgroup>();
+    ptx::barrier_arrive(shared_.sums_empty(kWarpgroup));
+    if constexpr (kWarpgroup + 1 < Config::kConsumers) release<kWarpgroup + 1>();
+  }
+
+  const BackwardParams& params_;
+  const Shared& shared_;
+  StageCursor<1> sums_;
+};
+
+}  // namespace harrier
