@@ -19,64 +19,63 @@ class ColumnProducer {
   }
 
   __device__ __forceinline__ void run() {
-    const int columns = *params_.columns.count;
     int drawn = static_cast<int>(blockIdx.x);  // lane 0: index of the item to take next
-    for (int index = drawn; index < columns; index = ptx::broadcast(drawn, 0)) {
+    for (int index = drawn; index < *params_.columns.count; index = ptx::broadcast(drawn, 0)) {
       if (lane_ == 0) drawn = draw_next(params_.columns.counter);
       work_on(params_.columns.items[index]);
     }
-    ColumnWork end{};
-    end.tiles = -1;
-    publish(end);
-    if (lane_ == 0) finish_schedule(params_.columns.counter);
+    wait_together(shared_.column_empty(column_.stage), column_.parity);
+    if (lane_ == 0) {
+      shared_.column(column_.stage)->tiles = -1;
+      ptx::barrier_arrive(shared_.column_full(column_.stage));
+      finish_schedule(params_.columns.counter);
+    }
   }
 
  private:
   __device__ __forceinline__ void work_on(const WorkItem& item) {
-    ColumnWork column = describe_column<Config>(params_.sequences, params_.rows_per_batch, item);
-    int limit = item.tile_limit;
-    if (column.query_valid > 0) {
-      limit = smaller(limit, count_column<Config, Mask>(params_.arguments, params_.query_lists, column,
-                                                        params_.heads_per_kv_head, lane_));
+    // The column is read from shared memory even here: registers are few.
+    volatile ColumnWork& column = *shared_.column(column_.stage);
+    wait_together(shared_.column_empty(column_.stage), column_.parity);
+    if (lane_ == 0) describe(column, item);
+    ptx::warp_sync();
+    const int tiles = column.query_valid > 0 ? count_column<Config, Mask>(params_.arguments, params_.query_lists, column,
+                                                                          params_.heads_per_kv_head, lane_)
+                                             : 0;
+    const int limit = smaller(item.tile_limit, tiles);
+    if (lane_ == 0) {
       column.tiles = larger(limit - item.first_tile, 0);
+      ptx::barrier_arrive(shared_.column_full(column_.stage));
     }
-    publish(column);
-    if (column.tiles == 0) return;
+    column_.advance();
+    if (limit <= item.first_tile) return;
     load_keys(column);
     walk_column<Config, Mask>(
         params_.arguments, params_.query_lists, column, params_.heads_per_kv_head, item.first_tile, limit, lane_,
         [&](int head, int entry, bool partial) { load_queries(column, head, entry, partial); });
   }
 
-  /// Hands a column's description to the consumers.
-  __device__ __forceinline__ void publish(const ColumnWork& column) {
-    wait_together(shared_.column_empty(column_.stage), column_.parity);
-    if (lane_ == 0) {
-      volatile ColumnWork* slot = shared_.column(column_.stage);
-      slot->tiles = column.tiles;
-      slot->key_begin = column.key_begin;
-      slot->kv_head = column.kv_head;
-      slot->batch = column.batch;
-      slot->query_length = column.query_length;
-      slot->key_length = column.key_length;
-      slot->query_valid = column.query_valid;
-      slot->key_valid = column.key_valid;
-      slot->query_token = column.query_token;
-      slot->key_token = column.key_token;
-      slot->query_offset = column.query_offset;
-      slot->key_offset = column.key_offset;
-      slot->batch_coordinate = column.batch_coordinate;
-      slot->first_place = column.first_place;
-      slot->split_slot = column.split_slot;
-      ptx::barrier_arrive(shared_.column_full(column_.stage));
-    }
-    ptx::warp_sync();
-    column_.advance();
+  __device__ __forceinline__ void describe(volatile ColumnWork& slot, const WorkItem& item) const {
+    const ColumnWork column = describe_column<Config>(params_.sequences, params_.rows_per_batch, item);
+    slot.key_begin = column.key_begin;
+    slot.kv_head = column.kv_head;
+    slot.batch = column.batch;
+    slot.query_length = column.query_length;
+    slot.key_length = column.key_length;
+    slot.query_valid = column.query_valid;
+    slot.key_valid = column.key_valid;
+    slot.query_token = column.query_token;
+    slot.key_token = column.key_token;
+    slot.query_offset = column.query_offset;
+    slot.key_offset = column.key_offset;
+    slot.batch_coordinate = column.batch_coordinate;
+    slot.first_place = column.first_place;
+    slot.split_slot = column.split_slot;
   }
 
   /// Brings K and V of the column. Where padding is walked, a column may lie wholly past the keys that may be brought;
   /// it gets the last of these, since such a box would fault, and its mask shows nothing.
-  __device__ __forceinline__ void load_keys(const ColumnWork& column) {
+  __device__ __forceinline__ void load_keys(const volatile ColumnWork& column) {
     const uint32 barrier = shared_.keys_full();
     const int loaded = attended_keys<Mask>(position_of(params_.arguments, column, 0));
     wait_together(shared_.keys_empty(), keys_.parity);
@@ -91,7 +90,7 @@ class ColumnProducer {
   }
 
   /// Brings Q, dO and their statistics of one query tile.
-  __device__ __forceinline__ void load_queries(const ColumnWork& column, int head, int entry, bool partial) {
+  __device__ __forceinline__ void load_queries(const volatile ColumnWork& column, int head, int entry, bool partial) {
     const int tile = entry & kNoBox;
     const int place = head * params_.tile_places + column.first_place + tile;
     const int first = smaller(tile * Config::kTileQ, column.query_valid - 1);  // as in load_keys

@@ -31,7 +31,7 @@ struct VisiblePairs {
     const int limit = walked_keys<Mask>(at);
     const int count = (1 + static_cast<int>(note)) & 0xff;
     if constexpr (Mask::kKind == MaskKind::kIntervals) {
-#pragma unroll
+#pragma unroll 4
       for (int i = 0; i < kQueries / 4; ++i) show_interval<Mask, 0>(at, query + 8 * (i / 2) + i % 2, key, bits, i);
     } else {
 #pragma unroll

@@ -174,10 +174,11 @@ struct QuerySourceOf<Config, Mask, KeySourceKind::kLists> {
 template <class Config, class Mask>
 using QuerySource = typename QuerySourceOf<Config, Mask, Config::kKeySource>::Type;
 
-/// Query tiles of a column, over all heads that read its key head. All lanes of a warp.
-template <class Config, class Mask>
+/// Query tiles of a column, over all heads that read its key head. All lanes of a warp. `Column` is ColumnWork,
+/// or the volatile one that lies in shared memory.
+template <class Config, class Mask, class Column>
 __device__ __forceinline__ int count_column(const PatternArguments& arguments, const QueryLists& lists,
-                                            const ColumnWork& column, int heads_per_kv_head, int lane) {
+                                            const Column& column, int heads_per_kv_head, int lane) {
   int tiles = 0;
   for (int i = 0; i < heads_per_kv_head; ++i) {
     const Position at = position_of(arguments, column, column.kv_head * heads_per_kv_head + i);
@@ -189,22 +190,23 @@ __device__ __forceinline__ int count_column(const PatternArguments& arguments, c
 }
 
 /// Calls visit(head, entry, partial) for query tiles [first, limit) of a column, head after head. All lanes of a warp.
-template <class Config, class Mask, class Visit>
+template <class Config, class Mask, class Column, class Visit>
 __device__ __forceinline__ void walk_column(const PatternArguments& arguments, const QueryLists& lists,
-                                            const ColumnWork& column, int heads_per_kv_head, int first, int limit,
+                                            const Column& column, int heads_per_kv_head, int first, int limit,
                                             int lane, Visit visit) {
-  int passed = 0;  // tiles of earlier heads
-  for (int i = 0; i < heads_per_kv_head && passed < limit; ++i) {
+  // What is left of [first, limit) from this head's tiles on.
+  for (int i = 0; i < heads_per_kv_head && limit > 0; ++i) {
     const int head = column.kv_head * heads_per_kv_head + i;
     const Position at = position_of(arguments, column, head);
     QuerySource<Config, Mask> queries(at, lists, column.key_begin / Config::kTileK, column.query_valid, lane);
     const TileCounts counts = queries.count();
     const int tiles = counts.partial + counts.full;
-    const int begin = larger(first - passed, 0), end = smaller(limit - passed, tiles);
-    if (begin < end) queries.start(begin);
+    const int end = smaller(limit, tiles);
+    if (first < end) queries.start(first);
 #pragma unroll 1
-    for (int tile = begin; tile < end; ++tile) visit(head, queries.next(), tile < counts.partial);
-    passed += tiles;
+    for (int tile = first; tile < end; ++tile) visit(head, queries.next(), tile < counts.partial);
+    first = larger(first - tiles, 0);
+    limit -= tiles;
   }
 }
 
