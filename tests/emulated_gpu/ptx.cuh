@@ -141,7 +141,8 @@ inline uint32 pack(float low, float high) {
 template <bool kBFloat16>
 inline float2 unpack(uint32 packed) {
   using harrier_emulated::from_16_bits;
-  return {from_16_bits(static_cast<uint16>(packed), kBFloat16), from_16_bits(static_cast<uint16>(packed >> 16), kBFloat16)};
+  return {from_16_bits(static_cast<unsigned short>(packed), kBFloat16),
+          from_16_bits(static_cast<unsigned short>(packed >> 16), kBFloat16)};
 }
 
 inline uint32 bits_from(int count) { return count >= 32 ? 0u : 0xffffffffu << (count <= 0 ? 0 : count); }

@@ -60,6 +60,7 @@ class ColumnConsumer {
     float d_scores[kPairs];
     uint32 probabilities[kPairs / 2];
     uint32 gradients[kPairs / 2];
+    uint32 slopes[Score::kIdentity ? 1 : kPairs / 2];
     const uint32 stage = tile_.stage;
 
     ptx::barrier_wait(shared_.query_full(stage), tile_.parity);
@@ -69,19 +70,20 @@ class ColumnConsumer {
       start_d_probabilities(d_scores);
       wgmma::wait<1>();
     } else {
-      wgmma::wait<0>();  // slopes take the registers of dP until P is known
+      wgmma::wait<0>();  // slopes take the registers of dP
     }
     wgmma::hold(scores);
-    const int place = find_probabilities(scores, d_scores, column);
+    const int place = find_probabilities(scores, slopes, column);
     pack(probabilities, scores);
     if constexpr (!Score::kIdentity) {
-#pragma unroll
-      for (int i = 0; i < kPairs; ++i) scores[i] = scores[i] == 0.0f ? 0.0f : scores[i] * d_scores[i];
+      apply_slopes<Config::kBFloat16>(scores, slopes);
+      pack(gradients, scores);  // to be multiplied by dP - delta; fp32 would not fit beside dP
       ptx::barrier_wait(shared_.d_output_full(stage), tile_.parity);
       start_d_probabilities(d_scores);
     }
     wgmma::wait<0>();
     wgmma::hold(d_scores);
+    if constexpr (!Score::kIdentity) unpack(scores, gradients);
     find_gradients(d_scores, scores);
     pack(gradients, d_scores);
 
@@ -90,21 +92,36 @@ class ColumnConsumer {
     start_d_value(d_value, probabilities);
     ptx::fence_shared_for_async();
     sync_consumers();
-    float d_query[Shares::kMostColumns / 2];
-    start_d_query(d_query);
+    // Branches that differ in the width of a product hold all that runs beside it.
+    if constexpr (Shares::kLargerParts == 0) {
+      finish_step<Shares::kMostColumns>(d_key, d_value, gradients, place);
+    } else if (Shares::part(thread_.warpgroup) < Shares::kLargerParts) {
+      finish_step<Shares::kMostColumns>(d_key, d_value, gradients, place);
+    } else {
+      finish_step<Shares::kLeastColumns>(d_key, d_value, gradients, place);
+    }
+    tile_.advance();
+    score_buffer_.advance();
+  }
+
+  /// What is left when dS is shared and dV is under way: dQ, of which the warpgroup has `kColumns`, and dK.
+  template <int kColumns>
+  __device__ __forceinline__ void finish_step(float (&d_key)[Config::kHeadDim / 2],
+                                              float (&d_value)[Config::kValueDim / 2],
+                                              uint32 (&gradients)[kPairs / 2], int place) {
+    float d_query[kColumns / 2];
+    start_d_query<kColumns>(d_query);
     wgmma::wait<1>();
     wgmma::hold(d_value);
-    if (leads()) ptx::barrier_arrive(shared_.d_output_empty(stage));
+    if (leads()) ptx::barrier_arrive(shared_.d_output_empty(tile_.stage));
     start_d_key(d_key, gradients);
     wgmma::wait<1>();
     wgmma::hold(d_query);
-    store_sums(d_query);
+    store_sums<kColumns>(d_query);
     hand_over_sums(place);
     wgmma::wait<0>();
     wgmma::hold(d_key);
-    if (leads()) ptx::barrier_arrive(shared_.query_empty(stage));
-    tile_.advance();
-    score_buffer_.advance();
+    if (leads()) ptx::barrier_arrive(shared_.query_empty(tile_.stage));
   }
 
   /// S^T = K Q^T
@@ -139,14 +156,15 @@ class ColumnConsumer {
   }
 
   /// Makes P^T of S^T; where the score is not q . k alone, `slopes` becomes its derivative. Returns the tile's place.
-  __device__ __forceinline__ int find_probabilities(float (&scores)[kPairs], float (&slopes)[kPairs],
+  __device__ __forceinline__ int find_probabilities(float (&scores)[kPairs],
+                                                    uint32 (&slopes)[Score::kIdentity ? 1 : kPairs / 2],
                                                     const volatile ColumnWork& column) const {
     const volatile QueryTile& tile = *shared_.tile(tile_.stage);
     const uint32 entry = static_cast<uint32>(tile.entry);
     const int first_query = static_cast<int>(entry & kNoBox) * Config::kTileQ + 2 * (thread_.lane & 3);
     const int first_key = column.key_begin + thread_.row();
     if constexpr (!Score::kIdentity) {
-      score_column<Config::kTileQ, Score>(scores, slopes, position_of(params_.arguments, column, tile.head), first_key,
+      score_column<Config::kTileQ, Config::kBFloat16, Score>(scores, slopes, position_of(params_.arguments, column, tile.head), first_key,
                                           first_query);
     }
     if (tile.partial != 0) {
@@ -184,6 +202,15 @@ class ColumnConsumer {
   __device__ __forceinline__ static void pack(uint32 (&packed)[kPairs / 2], const float (&values)[kPairs]) {
 #pragma unroll
     for (int i = 0; i < kPairs / 2; ++i) packed[i] = ptx::pack<Config::kBFloat16>(values[2 * i], values[2 * i + 1]);
+  }
+
+  __device__ __forceinline__ static void unpack(float (&values)[kPairs], const uint32 (&packed)[kPairs / 2]) {
+#pragma unroll
+    for (int i = 0; i < kPairs / 2; ++i) {
+      const float2 pair = ptx::unpack<Config::kBFloat16>(packed[i]);
+      values[2 * i] = pair.x;
+      values[2 * i + 1] = pair.y;
+    }
   }
 
   /// Writes dS, queries by keys, to the panel of the warpgroup's keys.
@@ -229,48 +256,35 @@ class ColumnConsumer {
   }
 
   /// dQ = dS K, the warpgroup's share of it.
-  __device__ __forceinline__ void start_d_query(float (&d_query)[Shares::kMostColumns / 2]) const {
+  template <int kColumns>
+  __device__ __forceinline__ void start_d_query(float (&d_query)[kColumns / 2]) const {
+    using ScorePanels = typename Shared::ScorePanels;
+    using KeyPanels = typename Shared::KeyPanels;
+    const int block = Shares::block(thread_.warpgroup);
+    const int panel = Shares::first_column(thread_.warpgroup) / KeyPanels::kPanelColumns;
+    const uint32 d_scores = ScorePanels::k_major(shared_.d_scores(score_buffer_.stage) +
+                                                 block * kWarpgroupRows * ScorePanels::kRowBytes);
+    const uint32 keys = KeyPanels::n_major(shared_.key() + panel * KeyPanels::kPanelBytes);
     wgmma::hold(d_query);
     wgmma::fence();
-    if constexpr (Shares::kLargerParts == 0) {
-      multiply_d_query<Shares::kMostColumns>(d_query);
-    } else if (Shares::part(thread_.warpgroup) < Shares::kLargerParts) {
-      multiply_d_query<Shares::kMostColumns>(d_query);
-    } else {
-      multiply_d_query<Shares::kLeastColumns>(d_query);
+#pragma unroll
+    for (int i = 0; i < Config::kTileK / 16; ++i) {
+      wgmma::Product<kColumns, Config::kBFloat16>::shared_n_major(
+          d_query, ScorePanels::descriptor(d_scores, i / 4 * ScorePanels::kPanelBytes + i % 4 * 32),
+          KeyPanels::descriptor(keys, i * 16 * KeyPanels::kRowBytes), i > 0);
     }
     wgmma::commit();
   }
 
-  template <int kColumns>
-  __device__ __forceinline__ void multiply_d_query(float (&d_query)[Shares::kMostColumns / 2]) const {
-    using ScorePanels = typename Shared::ScorePanels;
-    using KeyPanels = typename Shared::KeyPanels;
-    const uint32 scores = ScorePanels::k_major(shared_.d_scores(score_buffer_.stage) +
-                                               Shares::block(thread_.warpgroup) * kWarpgroupRows * ScorePanels::kRowBytes);
-    const uint32 keys =
-        KeyPanels::n_major(shared_.key() + Shares::first_column(thread_.warpgroup) / KeyPanels::kPanelColumns *
-                                               KeyPanels::kPanelBytes);
-    float(&part)[kColumns / 2] = reinterpret_cast<float(&)[kColumns / 2]>(d_query);
-#pragma unroll
-    for (int i = 0; i < Config::kTileK / 16; ++i) {
-      wgmma::Product<kColumns, Config::kBFloat16>::shared_n_major(
-          part, ScorePanels::descriptor(scores, i / 4 * ScorePanels::kPanelBytes + i % 4 * 32),
-          KeyPanels::descriptor(keys, i * 16 * KeyPanels::kRowBytes), i > 0);
-    }
-  }
-
   /// Writes the warpgroup's share of dQ to where the reducer takes it from, once that is free.
-  __device__ __forceinline__ void store_sums(const float (&d_query)[Shares::kMostColumns / 2]) const {
+  template <int kColumns>
+  __device__ __forceinline__ void store_sums(const float (&d_query)[kColumns / 2]) const {
     const uint32 address = shared_.sums(thread_.warpgroup) + 16 * (32 * thread_.warp + thread_.lane);
-    const int columns = Shares::columns(thread_.warpgroup);
     ptx::barrier_wait(shared_.sums_empty(thread_.warpgroup), sums_.parity);
 #pragma unroll
-    for (int j = 0; j < Shares::kMostColumns / 8; ++j) {
-      if (8 * j < columns) {
-        ptx::store_four(address + j * 16 * kWarpgroupThreads, d_query[4 * j], d_query[4 * j + 1], d_query[4 * j + 2],
-                        d_query[4 * j + 3]);
-      }
+    for (int j = 0; j < kColumns / 8; ++j) {
+      ptx::store_four(address + j * 16 * kWarpgroupThreads, d_query[4 * j], d_query[4 * j + 1], d_query[4 * j + 2],
+                      d_query[4 * j + 3]);
     }
     ptx::fence_shared_for_async();
   }

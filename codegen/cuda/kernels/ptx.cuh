@@ -252,15 +252,18 @@ __device__ __forceinline__ uint32 pack(float low, float high) {
   return y;
 }
 
-/// The inverse of pack: the low half in x.
+/// The two 16-bit values of a word as floats.
 template <bool kBFloat16>
 __device__ __forceinline__ float2 unpack(uint32 packed) {
-  if constexpr (kBFloat16) return {__uint_as_float(packed << 16), __uint_as_float(packed & 0xffff0000u)};
-  float low, high;
-  asm("{ .reg .b16 l, h; mov.b32 {l, h}, %2; cvt.f32.f16 %0, l; cvt.f32.f16 %1, h; }"
-      : "=f"(low), "=f"(high)
-      : "r"(packed));
-  return {low, high};
+  if constexpr (kBFloat16) {
+    return {__uint_as_float(packed << 16), __uint_as_float(packed & 0xffff0000u)};
+  } else {
+    float2 y;
+    asm("{ .reg .b16 low, high; mov.b32 {low, high}, %2; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
+        : "=f"(y.x), "=f"(y.y)
+        : "r"(packed));
+    return y;
+  }
 }
 
 /// All bits but the `count` lowest; none from 32 on, all of them from 0 down. The instruction takes shifts past 31.
