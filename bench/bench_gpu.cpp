@@ -4,11 +4,12 @@
 //   {"do": "add", "name": N, "text": "attention ...", "batch": B, "length": L, "arrays": {"table": {"file": F, "type":
 //    "int32", "shape": [..]}}}           or "lengths": [..] for a packed batch; "architecture": "sm_90" for the
 //    kernels of sm_80's family; "plan": {"tile_k": 64, ..} for numbers that are not the default plan's
+//    A text with direction backward is a case of gradients.
 //   {"do": "prepare"}                    compiles all that was added on every core, draws tensors, binds
 //   {"do": "tune"}                       tunes all, each for at most "budget_seconds", "full" or quick; "time" with
 //   "tuned": true takes what won
 //   {"do": "time", "name": N}            median of launches with a cold L2, in milliseconds
-//   {"do": "sample", "name": N, "head": H, "batch": B, "queries": [..], "folder": F}   writes what a check needs
+//   {"do": "sample", "name": N, "head": H, "batch": B, "folder": F}   writes what a check needs
 //   {"do": "launch", "name": N}          host microseconds of one enqueue
 //   {"do": "cold", "name": N}            compiles again, past every cache
 #include <fmt/format.h>
@@ -16,181 +17,18 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <map>
-#include <nlohmann/json.hpp>
-#include <random>
 #include <thread>
 
-#include "compiler/cuda/choose_cuda_plan.h"
 #include "compiler/cuda/tune_cuda.h"
 #include "compiler/harrier_cuda.h"
-#include "runtime/cuda/memory.h"
+#include "gpu_case.h"
 #include "runtime/cuda/stream.h"
 
-namespace harrier {
+namespace harrier::bench {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-/// A tensor [batch, heads, length, dim] on the device, of 16-bit numbers.
-struct DeviceTensor {
-  cuda::DeviceMemory memory;
-  CudaTensor tensor;
-  int64_t heads = 0;
-  int64_t length = 0;
-  int64_t dim = 0;
-};
-
-struct Case {
-  Workload workload;
-  Geometry geometry;
-  bool packed = false;
-  std::string architecture;  // instead of the GPU's own
-  std::optional<CudaPlan> plan;
-  std::map<std::string, std::vector<std::byte>> array_bytes;
-  Bindings bindings;
-  std::optional<CudaSchedule> schedule;
-  std::optional<CudaKernel> kernel;
-  DeviceTensor q, k, v, out;
-  CudaBinding bound;
-  std::optional<CudaLaunch> launch;
-  std::optional<CudaLaunch> tuned;
-  double bind_us = 0;
-  std::string error;
-};
-
-uint16_t to_bf16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-/// Standard normal numbers, over and over: drawing each anew would take longer than everything else.
-const std::vector<uint16_t>& normal_numbers() {
-  static const std::vector<uint16_t> kNumbers = [] {
-    constexpr size_t kCount = 4'000'037;  // a prime, so that no two heads start alike
-    std::vector<uint16_t> drawn(kCount);
-    std::mt19937_64 random(1);
-    std::normal_distribution<float> normal;
-    for (uint16_t& number : drawn) number = to_bf16(normal(random));
-    return drawn;
-  }();
-  return kNumbers;
-}
-
-DeviceTensor make_tensor(const Gpu& gpu, int64_t batch, int64_t heads, int64_t length, int64_t dim, size_t seed) {
-  const std::vector<uint16_t>& pool = normal_numbers();
-  std::vector<uint16_t> values(static_cast<size_t>(batch * heads * length * dim));
-  size_t place = seed * 1'000'003 % pool.size();
-  for (size_t i = 0; i < values.size();) {
-    const size_t count = std::min(values.size() - i, pool.size() - place);
-    std::copy_n(pool.begin() + static_cast<std::ptrdiff_t>(place), count,
-                values.begin() + static_cast<std::ptrdiff_t>(i));
-    i += count;
-    place = 0;
-  }
-  DeviceTensor made;
-  made.memory = cuda::copy_to_device(gpu.device, std::as_bytes(std::span(values)));
-  made.tensor = {.data = made.memory.pointer(),
-                 .batch_stride = heads * length * dim,
-                 .token_stride = dim,
-                 .head_stride = length * dim};
-  made.heads = heads;
-  made.length = length;
-  made.dim = dim;
-  return made;
-}
-
-ElementType type_named(const std::string& name) {
-  for (const ElementType type :
-       {ElementType::kBool, ElementType::kUInt8, ElementType::kInt32, ElementType::kInt64, ElementType::kFloat32}) {
-    if (name == name_of(type)) return type;
-  }
-  throw InvalidInput("type " + name + " is unknown: use bool, uint8, int32, int64 or float32");
-}
-
-std::vector<std::byte> read_bytes(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw InvalidInput(path + " cannot be read: check the path");
-  const std::vector<char> text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  std::vector<std::byte> bytes(text.size());
-  std::memcpy(bytes.data(), text.data(), text.size());
-  return bytes;
-}
-
-Geometry equal_lengths(int64_t batch, int64_t length) {
-  Geometry geometry;
-  for (int64_t b = 0; b < batch; ++b) {
-    geometry.sequences.push_back({length, length, length, length, b * length, b * length});
-  }
-  geometry.query_tokens = geometry.key_tokens = batch * length;
-  return geometry;
-}
-
-/// The default plan for sm_90a, with the numbers that `changes` names.
-CudaPlan changed_plan(const Workload& workload, const Json& changes) {
-  CudaPlan plan = choose_cuda_plan(workload, CudaFamily::kSm90);
-  const std::map<std::string, int*> numbers = {{"consumers", &plan.consumers},
-                                               {"tile_k", &plan.tile_k},
-                                               {"box_rows", &plan.box_rows},
-                                               {"row_blocks", &plan.row_blocks},
-                                               {"stages", &plan.stages},
-                                               {"query_stages", &plan.query_stages},
-                                               {"consumer_registers", &plan.consumer_registers},
-                                               {"producer_registers", &plan.producer_registers},
-                                               {"ctas_per_sm", &plan.ctas_per_sm}};
-  for (const auto& [name, value] : changes.items()) {
-    if (name == "ping_pong") {
-      plan.ping_pong = value;
-    } else if (const auto number = numbers.find(name); number != numbers.end()) {
-      *number->second = value;
-    } else {
-      throw InvalidInput(name + " is no number of a plan: see ir/cuda_plan.h");
-    }
-  }
-  return plan;
-}
-
-Case make_case(const Json& command) {
-  Case made;
-  made.workload = parse_workload(command.at("text").get<std::string>());
-  made.packed = command.contains("lengths");
-  made.geometry = made.packed ? packed_geometry(command.at("lengths").get<std::vector<int64_t>>())
-                              : equal_lengths(command.at("batch"), command.at("length"));
-  if (command.contains("arrays")) {
-    for (const auto& [name, array] : command.at("arrays").items()) {
-      std::vector<std::byte>& bytes = made.array_bytes[name] = read_bytes(array.at("file"));
-      made.bindings[name] = {.data = bytes.data(),
-                             .type = type_named(array.at("type")),
-                             .shape = array.at("shape").get<std::vector<int64_t>>()};
-    }
-  }
-  made.architecture = command.value("architecture", "");
-  if (command.contains("plan")) made.plan = changed_plan(made.workload, command.at("plan"));
-  if (command.contains("heads_per_group")) {
-    made.schedule = CudaSchedule{.heads_per_group = command.at("heads_per_group"),
-                                 .split_tiles = command.value("split_tiles", 16),
-                                 .split_capacity = command.value("split_capacity", 528)};
-  }
-  return made;
-}
-
-void bring_to_device(const Gpu& gpu, Case& made) {
-  const Shape& shape = made.workload.shape;
-  const int64_t batch = made.packed ? 1 : std::ssize(made.geometry.sequences);
-  const int64_t length = made.packed ? made.geometry.query_tokens : made.geometry.sequences.front().query_length;
-  made.q = make_tensor(gpu, batch, shape.heads, length, shape.head_dim, 1);
-  made.k = make_tensor(gpu, batch, shape.kv_heads, length, shape.head_dim, 2);
-  made.v = make_tensor(gpu, batch, shape.kv_heads, length, shape.value_dim, 3);
-  made.out = make_tensor(gpu, batch, shape.heads, length, shape.value_dim, 4);
-  const auto start = std::chrono::steady_clock::now();
-  made.bound = made.kernel->bind(made.bindings, made.geometry, {.packed = made.packed, .schedule = made.schedule});
-  made.bind_us = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
-  made.launch = made.kernel->prepare({made.q.tensor, made.k.tensor, made.v.tensor, made.out.tensor}, made.bound);
-}
 
 class Bench {
  public:
@@ -208,7 +46,7 @@ class Bench {
       cases_[name] = make_case(command);
       return {{"added", name}};
     }
-    Case& made = cases_.at(name);
+    GpuCase& made = cases_.at(name);
     if (!made.error.empty()) return {{"name", name}, {"error", made.error}};
     if (what == "time") {
       const bool tuned = command.value("tuned", false) && made.tuned;
@@ -228,19 +66,21 @@ class Bench {
 
  private:
   Json prepare() {
-    std::vector<std::pair<const std::string, Case>*> todo;
+    std::vector<std::pair<const std::string, GpuCase>*> todo;
     for (auto& entry : cases_) {
       if (!entry.second.kernel && entry.second.error.empty()) todo.push_back(&entry);
     }
+    std::vector<std::optional<CudaKernel>> forwards(todo.size());
     std::atomic<size_t> next{0};
     const auto work = [&] {
       for (size_t i = next++; i < todo.size(); i = next++) {
-        Case& made = todo[i]->second;
+        GpuCase& made = todo[i]->second;
         try {
           CudaCompileOptions options;
           options.architecture = made.architecture;
           options.plan = made.plan;
           made.kernel = compile_cuda(made.workload, gpu_, options);
+          if (is_backward(made)) forwards[i] = compile_forward(made);
         } catch (const Error& error) {
           made.error = error.what();
         }
@@ -251,11 +91,12 @@ class Bench {
       for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i) pool.emplace_back(work);
     }
     Json answer = Json::array();
-    for (auto* entry : todo) {
-      Case& made = entry->second;
+    for (size_t i = 0; i < todo.size(); ++i) {
+      auto* entry = todo[i];
+      GpuCase& made = entry->second;
       if (made.error.empty()) {
         try {
-          bring_to_device(gpu_, made);
+          bring_to_device(gpu_, made, forwards[i]);
         } catch (const Error& error) {
           made.error = error.what();
         }
@@ -276,6 +117,12 @@ class Bench {
     return answer;
   }
 
+  CudaKernel compile_forward(const GpuCase& made) const {
+    Workload forward = made.workload;
+    forward.shape.direction = Direction::kForward;
+    return compile_cuda(forward, gpu_, {.architecture = made.architecture});
+  }
+
   /// Every case by the library's own tuner, one after another; what won is what "time" with "tuned" takes.
   Json tune(const Json& command) {
     TuneOptions options;
@@ -283,14 +130,14 @@ class Bench {
     options.full = command.value("full", false);
     Json answer = Json::array();
     for (auto& [name, made] : cases_) {
-      if (!made.error.empty() || !made.architecture.empty() || made.plan) continue;
+      if (!made.error.empty() || !made.architecture.empty() || made.plan || is_backward(made)) continue;
       const Tuning tuning = tune_cuda(made.workload, {{made.geometry, made.bindings}}, gpu_, options);
       const autotune::Choice& choice = tuning.candidates[tuning.winner].choice;
       const CudaKernel kernel =
           tuning.winner == 0 ? *made.kernel : compile_cuda(made.workload, gpu_, {.plan = choice.plan});
       const CudaBinding bound =
           kernel.bind(made.bindings, made.geometry, {.packed = made.packed, .schedule = choice.schedule});
-      made.tuned = kernel.prepare({made.q.tensor, made.k.tensor, made.v.tensor, made.out.tensor, {}}, bound);
+      made.tuned = prepare_launch(made, kernel, bound);
       answer.push_back({{"name", name},
                         {"default_us", tuning.default_us},
                         {"tuned_us", tuning.tuned_us},
@@ -334,7 +181,7 @@ class Bench {
     return spent.count() / kLaunches;
   }
 
-  Json cold(const std::string& name, const Case& made) {
+  Json cold(const std::string& name, const GpuCase& made) {
     const auto start = std::chrono::steady_clock::now();
     const CudaKernel kernel = compile_cuda(made.workload, gpu_, {.use_cache = false});
     const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
@@ -342,7 +189,7 @@ class Bench {
   }
 
   /// k and v of one head, and q and out of some of its queries, as raw 16-bit numbers.
-  Json sample(const Json& command, const Case& made) {
+  Json sample(const Json& command, const GpuCase& made) {
     const cuda::CurrentContext current(*gpu_.device);
     const std::string folder = command.at("folder");
     const int64_t head = command.at("head");
@@ -365,13 +212,19 @@ class Bench {
     write("k.bin", rows(made.k, kv_head));
     write("v.bin", rows(made.v, kv_head));
     write("out.bin", rows(made.out, head));
+    if (is_backward(made)) {
+      write("d_out.bin", rows(made.gradients.d_out, head));
+      write("d_q.bin", rows(made.gradients.d_q, head));
+      write("d_k.bin", rows(made.gradients.d_k, kv_head));
+      write("d_v.bin", rows(made.gradients.d_v, kv_head));
+    }
     return {{"sampled", command.at("name")}};
   }
 
   Gpu gpu_;
   cuda::OwnStream stream_;
   cuda::DeviceMemory flush_;
-  std::map<std::string, Case> cases_;
+  std::map<std::string, GpuCase> cases_;
 };
 
 int run() {
@@ -388,11 +241,11 @@ int run() {
 }
 
 }  // namespace
-}  // namespace harrier
+}  // namespace harrier::bench
 
 int main() {
   try {
-    return harrier::run();
+    return harrier::bench::run();
   } catch (const std::exception& error) {
     std::cerr << "bench_gpu: " << error.what() << "\n";
     return 3;

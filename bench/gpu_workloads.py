@@ -24,8 +24,9 @@ class Workload:
     pattern: str = "mask all"         # the same in Harrier's language
     arrays: Optional[Callable] = None  # () -> {name: tensor}
 
-    def text(self):
+    def text(self, direction="forward"):
         return (f"attention {self.name} {{\n  heads {self.q_heads}  kv_heads {self.kv_heads}  head_dim {self.head_dim}  dtype bf16\n"
+                f"  direction {direction}\n"
                 f"  {self.pattern}\n  lengths fixed({self.length})  batch {self.batch}\n}}\n")
 
 

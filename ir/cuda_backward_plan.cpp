@@ -11,6 +11,8 @@ namespace {
 
 constexpr int64_t kReservedBytesPerCta = 1024;
 constexpr int64_t kSharedBytesPerSm80 = 167936;
+constexpr int64_t kSharedBytesPerSm90 = 233472;
+constexpr int64_t kRegistersPerSm = 65536;
 constexpr int64_t kItemBytes = 16;
 
 void refuse(bool refused, const std::string& sentence) {
@@ -34,17 +36,51 @@ int64_t row_bytes(const CudaPlan& plan, const Shape& shape) {
   return tile_bytes(row_queries(plan), shape) + plan.stages * (tile_bytes(plan.tile_k, shape) + 4);
 }
 
+/// On sm_90a: K and V, Q and dO through buffers, dQ of a query tile in fp32, two numbers a query; then dS, twice where
+/// that fits. Between them lie barriers and descriptions of tiles and columns.
+int64_t warpgroup_bytes(const CudaPlan& plan, const Shape& shape) {
+  constexpr int64_t kColumnSlots = 2;
+  constexpr int64_t kColumnBytes = 60;
+  constexpr int64_t kTileBytes = 16;
+  constexpr int64_t kAlignment = 1024;
+  const int64_t warpgroups = key_warpgroups(plan);
+  const int64_t barriers = 2 * kColumnSlots + 2 + int64_t{4} * plan.stages + 2 * warpgroups;
+  const int64_t before = column_bytes(plan, shape) + 4 * row_queries(plan) * padded_dim(shape.head_dim) + 8 * barriers +
+                         plan.stages * kTileBytes + kColumnSlots * kColumnBytes + 4 * warpgroups;
+  const int64_t scores_at = (before + kAlignment - 1) / kAlignment * kAlignment;
+  const int64_t scores = row_queries(plan) * plan.tile_k * 2;
+  const bool twice = (scores_at + 2 * scores + kReservedBytesPerCta) * plan.ctas_per_sm <= kSharedBytesPerSm90;
+  return scores_at + (twice ? 2 : 1) * scores;
+}
+
+/// Registers a thread is launched with when `threads` of them fill the multiprocessor.
+int64_t launch_registers(int64_t threads) { return kRegistersPerSm / threads / 8 * 8; }
+
+void verify_warpgroups(const CudaPlan& plan) {
+  refuse(plan.tile_k % 64 != 0, fmt::format("columns of {} keys: a warpgroup of sm_90a has 64", plan.tile_k));
+  const int64_t warpgroups = key_warpgroups(plan);
+  const int64_t pool = launch_registers(int64_t{backward_threads(plan)} * plan.ctas_per_sm) * (warpgroups + 1);
+  const int64_t wanted = warpgroups * plan.consumer_registers + plan.producer_registers;
+  refuse(wanted > pool,
+         fmt::format("warpgroups ask for {} registers a thread column, the CTA is launched with {}: lower them", wanted,
+                     pool));
+}
+
 }  // namespace
 
 int key_warpgroups(const CudaPlan& plan) { return plan.tile_k / 64; }
 
-int backward_threads(const CudaPlan& plan) { return backward_arrays_threads(plan); }
+int backward_threads(const CudaPlan& plan) {
+  return plan.family == CudaFamily::kSm90 ? 128 * (key_warpgroups(plan) + 1) : backward_arrays_threads(plan);
+}
 
 int backward_arrays_threads(const CudaPlan& plan) {
   return static_cast<int>(2 * std::max(int64_t{plan.tile_k}, row_queries(plan)));
 }
 
-int64_t backward_shared_bytes(const CudaPlan& plan, const Shape& shape) { return backward_arrays_bytes(plan, shape); }
+int64_t backward_shared_bytes(const CudaPlan& plan, const Shape& shape) {
+  return plan.family == CudaFamily::kSm90 ? warpgroup_bytes(plan, shape) : backward_arrays_bytes(plan, shape);
+}
 
 int64_t backward_arrays_bytes(const CudaPlan& plan, const Shape& shape) {
   return std::max(column_bytes(plan, shape), row_bytes(plan, shape)) + kItemBytes;
@@ -66,10 +102,33 @@ void verify_backward(const CudaPlan& plan, const Shape& shape) {
   refuse(plan.stages < 1 || plan.stages > 2, fmt::format("{} stages: backward kernels have 1 or 2", plan.stages));
   refuse(plan.ctas_per_sm < 1, fmt::format("{} CTAs a multiprocessor: take at least 1", plan.ctas_per_sm));
   const int64_t bytes = backward_shared_bytes(plan, shape) + kReservedBytesPerCta;
-  refuse(bytes * plan.ctas_per_sm > kSharedBytesPerSm80,
+  const int64_t limit = plan.family == CudaFamily::kSm90 ? kSharedBytesPerSm90 : kSharedBytesPerSm80;
+  refuse(bytes * plan.ctas_per_sm > limit,
          fmt::format("{} CTAs of {} bytes of shared memory exceed the {} of a multiprocessor: take fewer stages or a "
                      "smaller key tile",
-                     plan.ctas_per_sm, bytes, kSharedBytesPerSm80));
+                     plan.ctas_per_sm, bytes, limit));
+  if (plan.family == CudaFamily::kSm90) verify_warpgroups(plan);
+}
+
+CudaPlan default_sm90_backward_plan(const Shape& shape, int64_t block_rows, int64_t) {
+  const int64_t dim = std::max(padded_dim(shape.head_dim), padded_dim(shape.value_dim));
+  CudaPlan plan = {.consumers = dim <= 64 ? 2 : 1,
+                   .tile_k = 128,
+                   .stages = 2,
+                   .query_stages = 1,
+                   .ping_pong = false,
+                   .consumer_registers = 224,
+                   .producer_registers = 56};
+  // A column and a row lie in one block of the mask's table.
+  if (block_rows % 128 != 0) {
+    plan.consumers = 1;
+    plan.tile_k = 64;
+    plan.ctas_per_sm = dim <= 64 ? 2 : 1;
+    plan.consumer_registers = 216;
+    plan.producer_registers = 40;
+  }
+  fit_one_box(plan, block_rows);
+  return plan;
 }
 
 CudaPlan default_sm80_backward_plan(const Shape& shape, int64_t block_rows, int64_t) {

@@ -28,6 +28,7 @@ int backward_arrays_threads(const CudaPlan& plan);
 void verify_backward(const CudaPlan& plan, const Shape& shape);
 
 /// As the defaults of cuda_plan.h: chosen by what fits and compiles without spills.
+CudaPlan default_sm90_backward_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query);
 CudaPlan default_sm80_backward_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query);
 
 }  // namespace harrier

@@ -102,11 +102,12 @@ std::string entries_text(const ScoreSlopes& slopes, const CudaPlan& plan) {
   std::string text = entry_text(kCudaStatsName, "harrier::kBuildThreads", 4,
                                 "backward_stats<harrier::Config, harrier::Sink>(params)", false);
   text += entry_text(kCudaColumnsName, threads, plan.ctas_per_sm,
-                     fmt::format("backward_columns_{}<harrier::Config, harrier::Mask, harrier::Score>(params, memory)",
-                                 sm90 ? "sm90" : "sm80"),
+                     fmt::format("backward_columns{}<harrier::Config, harrier::Mask, harrier::Score>(params, memory)",
+                                 sm90 ? "" : "_sm80"),
                      true);
   if (sm90) {
-    text += entry_text(kCudaQueriesName, "harrier::kBuildThreads", 4, "finish_queries<harrier::Config>(params)", false);
+    text +=
+        entry_text(kCudaQueriesName, "harrier::kFinishThreads", 4, "finish_queries<harrier::Config>(params)", false);
   } else {
     text += entry_text(kCudaRowsName, threads, plan.ctas_per_sm,
                        "backward_rows_sm80<harrier::Config, harrier::Mask, harrier::Score>(params, memory)", true);
@@ -151,7 +152,7 @@ std::string emit_cuda_backward_stub(const LoweredPattern& pattern, const ScoreSl
   text += fmt::format(
       "static_assert({}<Config>::kBytes == {}, \"the plan and the kernel disagree on shared memory\");\n"
       "static_assert({}<Config>() == {}, \"the plan and the kernel disagree on threads\");\n",
-      sm90 ? "BackwardLayout" : "BackwardLayoutSm80", shared_bytes(plan, shape),
+      sm90 ? "ColumnLayout" : "BackwardLayoutSm80", shared_bytes(plan, shape),
       sm90 ? "backward_threads" : "backward_threads_sm80", backward_threads(plan));
   if (sm90 && !slopes.in_loads.empty()) {
     text += fmt::format(

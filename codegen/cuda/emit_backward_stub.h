@@ -5,8 +5,8 @@
 //  1. harrier_backward_stats: grid (tile places, heads), kBuildThreads threads.
 //  2. harrier_backward_columns: as many CTAs as run at a time, backward_threads(plan) threads,
 //     backward_shared_bytes(plan, shape) bytes.
-//  3. sm_80's family: harrier_backward_rows, likewise. sm_90a: harrier_backward_queries, grid (tile places, heads),
-//     kBuildThreads threads.
+//  3. sm_80's family: harrier_backward_rows, likewise. sm_90a: harrier_backward_queries, grid (tile places, heads,
+//     row_queries(plan) / 64), 128 threads.
 //  4. Where arrays are learned and wanted: harrier_backward_arrays, as harrier_backward_columns is launched, with
 //     backward_arrays_threads(plan) and backward_arrays_bytes(plan, shape). Step 1 makes that of a sink's logit. All
 //     are zero before.

@@ -16,9 +16,11 @@ Runnable compile_on_cpu(const RunOptions& options, const Workload& workload, con
           .workload = kernel.compilation().workload,
           .plan = print(kernel.compilation().plan),
           .compile_times = kernel.compile_times(),
-          .run = [kernel](const AttentionTensors& tensors, const Bindings& bindings, const PassObserver& watch) {
-            return kernel.run(tensors, bindings, watch);
-          }};
+          .run = [kernel](const AttentionTensors& tensors, const Bindings& bindings,
+                          const PassObserver& watch) { return kernel.run(tensors, bindings, watch); },
+          .run_backward =
+              [kernel](const AttentionTensors& tensors, const AttentionGradients& gradients, const Bindings& bindings,
+                       const PassObserver& watch) { return kernel.run_backward(tensors, gradients, bindings, watch); }};
 }
 
 Runnable compile_on_gpu(const Gpu& gpu, const RunOptions& options, const Workload& workload,
@@ -38,9 +40,11 @@ Runnable compile_on_gpu(const Gpu& gpu, const RunOptions& options, const Workloa
           .workload = compilation.workload,
           .plan = print(compilation.plan),
           .compile_times = kernel.compile_times(),
-          .run = [kernel](const AttentionTensors& tensors, const Bindings& bindings, const PassObserver& watch) {
-            return kernel.run(tensors, bindings, watch);
-          }};
+          .run = [kernel](const AttentionTensors& tensors, const Bindings& bindings,
+                          const PassObserver& watch) { return kernel.run(tensors, bindings, watch); },
+          .run_backward =
+              [kernel](const AttentionTensors& tensors, const AttentionGradients& gradients, const Bindings& bindings,
+                       const PassObserver& watch) { return kernel.run_backward(tensors, gradients, bindings, watch); }};
 }
 
 /// The GPU where one can be used. Nothing, and no note, on a machine without any.

@@ -17,6 +17,9 @@ struct Runnable {
   std::string plan;
   std::vector<PassTime> compile_times;
   std::function<RunReport(const AttentionTensors&, const Bindings&, const PassObserver&)> run;
+  /// For a workload with direction backward, instead of `run`.
+  std::function<RunReport(const AttentionTensors&, const AttentionGradients&, const Bindings&, const PassObserver&)>
+      run_backward;
 };
 
 /// Compiles for `options.backend`. `auto` takes the GPU where there is one that can run the workload, else the CPU; why

@@ -57,9 +57,6 @@ void check_direction_options(const RunOptions& options, bool is_backward) {
     throw InvalidInput(fmt::format("{} {}", option, remedy));
   };
   if (is_backward) {
-    if (options.backend == "cuda") {
-      refuse("--backend cuda:", "backward kernels run on the cpu so far: use --backend cpu or auto");
-    }
     if (!options.expect.empty()) refuse("--expect", "compares an output: use --expect-gradients with --backward");
     for (const auto& [option, path] :
          {std::pair("--merge-into", options.merge_into), {"--out", options.out}, {"--lse", options.lse}}) {
@@ -179,7 +176,7 @@ int run_forward(const RunOptions& options, const Workload& workload, Streams& st
   return report(options, account, streams);
 }
 
-/// Forward once, on the CPU, for O and LSE; then backward as often as asked.
+/// Forward once, for O and LSE; then backward as often as asked.
 int run_backward(const RunOptions& options, Workload workload, Streams& streams) {
   workload.shape.direction = Direction::kForward;
   RunInputs inputs = make_run_inputs(options, workload);
@@ -189,27 +186,24 @@ int run_backward(const RunOptions& options, Workload workload, Streams& streams)
   const std::vector<std::pair<std::string, NpyArray>> expected = read_expected_gradients(options, gradients);
 
   const PassObserver observer = observer_of(options, streams);
-  const CompileOptions compile_options{.target = {}, .threads = options.threads, .observer = {}};
-  const Kernel forward = compile(workload, compile_options);
+  std::vector<std::string> forward_notes;  // the backward kernel's say the same
+  const Runnable forward = compile_for(options, workload, {}, forward_notes);
   workload.shape.direction = Direction::kBackward;
-  CompileOptions observed = compile_options;
-  observed.observer = observer;
   const auto start = std::chrono::steady_clock::now();
-  const Kernel backward = compile(workload, observed);
+  const Runnable backward = compile_for(options, workload, observer, inputs.notes);
   const double compile_us = microseconds_since(start);
 
-  const Compilation& compilation = backward.compilation();
-  const Shape& shape = compilation.workload.shape;
-  const Bindings bindings = needed_by(compilation.workload.pattern, inputs.arrays.bindings());
-  RunAccount account = account_of(compilation.workload, geometry, bindings);
+  const Shape& shape = backward.workload.shape;
+  const Bindings bindings = needed_by(backward.workload.pattern, inputs.arrays.bindings());
+  RunAccount account = account_of(backward.workload, geometry, bindings);
   // S and dK and dQ over the head dim, dP and dV over that of the values.
   account.flops_per_pair = 2 * (3 * shape.head_dim + 2 * shape.value_dim);
   account.flops_formula = fmt::format("2 x (3 x {} + 2 x {})", shape.head_dim, shape.value_dim);
-  account.backend = "cpu";
-  account.plan = print(compilation.plan);
-  account.compile_times = backward.compile_times();
+  account.backend = backward.backend;
+  account.plan = backward.plan;
+  account.compile_times = backward.compile_times;
   account.compile_us = compile_us;
-  forward.run(inputs.tensors, bindings);
+  forward.run(inputs.tensors, bindings, {});
   run_repeatedly(
       [&](const PassObserver& watch) {
         return backward.run_backward(inputs.tensors, gradients.views, bindings, watch);

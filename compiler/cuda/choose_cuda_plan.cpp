@@ -19,7 +19,10 @@ int64_t window_keys(int64_t left, int64_t right, int64_t length) {
 }
 
 CudaPlan default_plan(const Shape& shape, CudaFamily family, int64_t block_rows, int64_t keys_per_query) {
-  if (shape.direction == Direction::kBackward) return default_sm80_backward_plan(shape, block_rows, keys_per_query);
+  if (shape.direction == Direction::kBackward) {
+    return family == CudaFamily::kSm90 ? default_sm90_backward_plan(shape, block_rows, keys_per_query)
+                                       : default_sm80_backward_plan(shape, block_rows, keys_per_query);
+  }
   return family == CudaFamily::kSm90 ? default_sm90_plan(shape, block_rows, keys_per_query)
                                      : default_sm80_plan(shape, block_rows, keys_per_query);
 }

@@ -191,7 +191,10 @@ CudaLaunch CudaKernel::prepare_backward(const CudaTensors& tensors, const CudaGr
   steps.add(entries.stats, grid_of(build.rows, shape.heads));
   steps.add(entries.columns, at_most(code.loaded->shape, items));
   if (sm90) {
-    steps.add(entries.queries, grid_of(build.rows, shape.heads));
+    cuda::LaunchShape finish = grid_of(build.rows, shape.heads);
+    finish.grid_z = static_cast<unsigned>(tile_q / kWarpgroupRows);
+    finish.threads = kWarpgroupThreads;
+    steps.add(entries.queries, finish);
   } else {
     steps.add(entries.rows, at_most(entries.rows_shape, row_items));
   }

@@ -197,8 +197,18 @@ CudaTarget target_on(const cuda::DeviceFacts& facts, const CudaCompileOptions& c
           .l2_bytes = facts.l2_bytes};
 }
 
+namespace {
+
+void check_direction(const Workload& workload) {
+  if (workload.shape.direction == Direction::kForward) return;
+  throw InvalidInput("direction backward is not tuned, its default plan is taken: tune direction forward");
+}
+
+}  // namespace
+
 Tuning tune_cuda(const Workload& workload, const std::vector<LengthDraw>& draws, const Gpu& gpu,
                  const TuneOptions& options) {
+  check_direction(workload);
   check_draws(draws);
   const CandidateRunner runner = local_runner(
       workload, draws, gpu, {.compile = options.compile, .seed = options.seed, .timed_us = options.timed_us});
@@ -207,6 +217,7 @@ Tuning tune_cuda(const Workload& workload, const std::vector<LengthDraw>& draws,
 
 Tuning tune_cuda(const CandidateRunner& runner, const Workload& workload, const std::vector<LengthDraw>& draws,
                  const cuda::DeviceFacts& facts, const TuneOptions& options) {
+  check_direction(workload);
   check_draws(draws);
   return Tuner(runner, workload, draws, facts, options).run();
 }

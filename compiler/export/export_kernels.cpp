@@ -41,6 +41,14 @@ ExportReport report_of(const KernelExport& kernels, const std::vector<ExportedFi
   return report;
 }
 
+void check_direction(const Workload& workload) {
+  if (workload.shape.direction == Direction::kForward) return;
+  throw InvalidInput(
+      fmt::format("{} has direction backward, which is not exported: export direction forward, and compile "
+                  "gradients at run time",
+                  workload.name));
+}
+
 std::vector<ExportedFile> files_of(const KernelExport& kernels, const ExportOptions& options) {
   switch (options.format) {
     case ExportFormat::kC:
@@ -58,6 +66,7 @@ std::vector<ExportedFile> files_of(const KernelExport& kernels, const ExportOpti
 ExportReport export_kernels(const std::vector<ExportWorkload>& workloads, const cuda::Nvrtc& nvrtc,
                             const ExportOptions& options) {
   check_name(options.name);
+  for (const ExportWorkload& each : workloads) check_direction(each.workload);
   const KernelExport kernels = compile_export(workloads, nvrtc, options);
   std::vector<ExportedFile> files = files_of(kernels, options);
   files.push_back({.name = kManifestName, .bytes = manifest_text(kernels, options, files)});

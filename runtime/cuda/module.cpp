@@ -104,7 +104,7 @@ int resident_ctas(const OpenDevice& device, Function function, int threads, int6
 }
 
 void enqueue(const OpenDevice& device, Function function, const LaunchShape& shape, void** parameters, Stream stream) {
-  const Result result = device.driver().launch(function, shape.grid_x, shape.grid_y, 1, shape.threads, 1, 1,
+  const Result result = device.driver().launch(function, shape.grid_x, shape.grid_y, shape.grid_z, shape.threads, 1, 1,
                                                static_cast<unsigned>(shape.shared_bytes), stream, parameters, nullptr);
   if (result == kSuccess) return;
   throw DeviceError(result == kOutOfMemory ? DeviceFailure::kOutOfMemory : DeviceFailure::kLaunch,

@@ -34,6 +34,7 @@ int resident_ctas(const OpenDevice& device, Function function, int threads, int6
 struct LaunchShape {
   unsigned grid_x = 1;
   unsigned grid_y = 1;
+  unsigned grid_z = 1;
   unsigned threads = 128;
   int64_t shared_bytes = 0;
 };

@@ -67,8 +67,6 @@ TEST_F(CommandLineTest, WrongWordsGetOneLineAndCodeTwo) {
       {{"run", file, "--gradients", "g_"}, "--gradients is for gradients: add --backward"},
       {{"run", file, "--backward", "--expect", "o.npy"},
        "--expect compares an output: use --expect-gradients with --backward"},
-      {{"run", file, "--backward", "--backend", "cuda"},
-       "--backend cuda: backward kernels run on the cpu so far: use --backend cpu or auto"},
       {{"run", file, "--q", "q.npy"}, "--k is missing: give --q, --k and --v together, or none for random ones"},
       {{"run", file, "--k", "k.npy"}, "--q is missing: give --q, --k and --v together, or none for random ones"},
       {{"run", file, "--lengths", "l.npy"},

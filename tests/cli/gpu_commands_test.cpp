@@ -103,6 +103,34 @@ TEST_F(GpuCommandsTest, RunGivesWhatTheOracleGives) {
   EXPECT_EQ(run_harrier(with(write_arrays("1e-9"), {"--backend", "cuda"})).code, kOutsideTolerance);
 }
 
+TEST_F(GpuCommandsTest, RunGivesTheGradientsThatTheOracleGives) {
+  write_arrays();
+  std::mt19937_64 random(4);
+  const std::vector<double> d_out = random_values(random, 103 * 2 * 64, DataType::kFloat16);
+  write_array("do.npy", make_array<float>(ElementType::kFloat32, {103, 2, 64}, {d_out.begin(), d_out.end()}));
+  const auto values = [&](const char* name) {
+    const NpyArray array = read_npy(path(name));
+    const auto* floats = reinterpret_cast<const float*>(array.bytes.data());
+    return std::vector<double>(floats, floats + element_count(array.shape));
+  };
+  const Workload workload = parse_workload(kPacked);
+  const oracle::Backward expected =
+      oracle::backward(workload.pattern, workload.shape, packed_geometry({70, 33}, {70, 33}), {}, values("q.npy"),
+                       values("k.npy"), values("v.npy"), d_out);
+  write_array("ref_d_q.npy", make_array<double>(ElementType::kFloat64, {103, 2, 64}, expected.d_q));
+  write_array("ref_d_k.npy", make_array<double>(ElementType::kFloat64, {103, 1, 64}, expected.d_k));
+  write_array("ref_d_v.npy", make_array<double>(ElementType::kFloat64, {103, 1, 64}, expected.d_v));
+  const CommandResult result = run_harrier({"run",          packed_,        "--backward",   "--backend",
+                                            "cuda",         "--q",          path("q.npy"),  "--k",
+                                            path("k.npy"),  "--v",          path("v.npy"),  "--d-out",
+                                            path("do.npy"), "--cu-seqlens", path("cu.npy"), "--expect-gradients",
+                                            path("ref_"),   "--tolerance",  "0.01",         "--json"});
+  ASSERT_EQ(result.code, kSuccess) << result.error << result.out;
+  const Json json = Json::parse(result.out);
+  EXPECT_EQ(json["backend"], "cuda (Emulated GPU sm_90, sm_90a)");
+  for (const char* name : {"d_q", "d_k", "d_v"}) EXPECT_TRUE(json["expect_gradients"][name]["ok"]) << name;
+}
+
 TEST_F(GpuCommandsTest, AutoTakesTheGpuAndNoCacheChangesNothing) {
   const std::vector<std::string> arguments = write_arrays();
   const CommandResult found = run_harrier(with(arguments, {"--json", "--out", path("a.npy")}));

@@ -8,12 +8,21 @@
 #include "exported_library.h"
 #include "ir/error.h"
 #include "runtime/cuda/memory.h"
+#include "support/temporary_folder.h"
 #include "test_gpu.h"
 
 namespace harrier::test {
 namespace {
 
 using testing::HasSubstr;
+
+TEST(GpuExport, RefusesGradients) {
+  Workload workload = test::workload_of(causal(), test::shape_of(1, 1, 64));
+  workload.shape.direction = Direction::kBackward;
+  const test::TemporaryFolder folder;
+  EXPECT_THAT([&] { export_kernels({{.workload = workload}}, test::gpu().nvrtc, {.folder = folder / "out"}); },
+              testing::ThrowsMessage<InvalidInput>(testing::HasSubstr("direction backward, which is not exported")));
+}
 
 TEST(GpuExport, WhatIsWrongIsOneLineAndACode) {
   const Tensors tensors;

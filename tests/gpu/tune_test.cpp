@@ -112,6 +112,10 @@ TEST(TuneCuda, RefusesToTuneForNothing) {
   };
   EXPECT_THAT(message({}), HasSubstr("0 draws"));
   EXPECT_THAT(message({draw_of({0})}), HasSubstr("0 tokens"));
+  Workload backward = small_workload();
+  backward.shape.direction = Direction::kBackward;
+  EXPECT_THAT([&] { tune_cuda(backward, {draw_of({64})}, test::gpu()); },
+              testing::ThrowsMessage<InvalidInput>(HasSubstr("direction backward is not tuned")));
 }
 
 TEST(SampledReference, AgreesWithTheKernelAndSeesMistakes) {
