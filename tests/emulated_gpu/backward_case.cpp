@@ -47,8 +47,14 @@ unsigned threads_of(const std::string& source, const std::string& entry) {
   return static_cast<unsigned>(number(source, R"(__launch_bounds__\((\d+)[^)]*\) )" + entry));
 }
 
-unsigned shared_bytes_of(const std::string& source) {
-  return static_cast<unsigned>(number(source, R"(>::kBytes == (\d+))"));
+/// Dynamic shared memory, as the source asserts it or as its entry for that purpose says.
+unsigned shared_bytes_of(const std::string& source, const Module& module) {
+  if (!has_entry(source, "harrier_shared_bytes")) {
+    return static_cast<unsigned>(number(source, R"(>::kBytes == (\d+))"));
+  }
+  const Buffer<int> bytes(1);
+  check(launch(module.kernel("harrier_shared_bytes"), {1}, 1, 0, bytes.data()));
+  return static_cast<unsigned>(bytes.download()[0]);
 }
 
 /// Where a sequence lies: its batch in the tensors, its first tokens, how many of them are real.
@@ -371,7 +377,7 @@ GradientComparison run(const BackwardCase& backward) {
 
   const unsigned ctas = std::min<unsigned>(4, static_cast<unsigned>(order.size()));
   check(launch(module.kernel("harrier_backward_columns"), {ctas},
-               threads_of(backward.source, "harrier_backward_columns"), shared_bytes_of(backward.source), params));
+               threads_of(backward.source, "harrier_backward_columns"), shared_bytes_of(backward.source, module), params));
   EXPECT_EQ(counter.download(), (std::vector<int>{0, 0}));
   if (has_entry(backward.source, "harrier_backward_queries")) {
     const Shape3 grid{static_cast<unsigned>(params.tile_places), static_cast<unsigned>(pattern.heads),

@@ -17,22 +17,13 @@ struct Numbers {
   int value_dim;
   int tile_q;
   int tile_k;
+  int consumers;
   int stages = 2;
   bool bfloat16 = true;
   const char* source = "kClosedForm";
 };
 
 int padded(int dim) { return (dim + 31) / 32 * 32; }
-
-int shared_bytes(const Numbers& numbers) {
-  const int head = padded(numbers.head_dim), value = padded(numbers.value_dim), consumers = numbers.tile_k / 64;
-  const int tiles = numbers.tile_k * (head + value) * 2 + numbers.stages * numbers.tile_q * (head + value) * 2 +
-                    numbers.tile_q * head * 4 + numbers.stages * numbers.tile_q * 8;
-  const int small = 8 * (4 + 2 + 4 * numbers.stages + 2 * consumers) + 16 * numbers.stages + 2 * 60 + 4 * consumers;
-  const int scores = (tiles + small + 1023) / 1024 * 1024;
-  const int buffer = numbers.tile_q * numbers.tile_k * 2;
-  return scores + (scores + 2 * buffer + 1024 <= 233472 ? 2 : 1) * buffer;
-}
 
 constexpr char kIdentity[] = "using Score = ScaledScore;\n";
 
@@ -60,7 +51,6 @@ struct Config {{
   static constexpr bool kBFloat16 = {bfloat16};
   static constexpr KeySourceKind kKeySource = KeySourceKind::{source};
 }};
-static_assert(ColumnLayout<Config>::kBytes == {bytes}, "the test and the kernel disagree on shared memory");
 }}
 
 extern "C" __global__ void __launch_bounds__({threads}, 1) harrier_backward_columns(
@@ -72,17 +62,22 @@ extern "C" __global__ void __launch_bounds__(harrier::kFinishThreads) harrier_ba
     const __grid_constant__ harrier::BackwardParams params) {{
   harrier::finish_queries<harrier::Config>(params);
 }}
+extern "C" __global__ void __launch_bounds__(1) harrier_shared_bytes(int* bytes) {{
+  *bytes = harrier::ColumnLayout<harrier::Config>::kBytes;
+}}
 )",
       fmt::arg("head", numbers.head_dim), fmt::arg("value", numbers.value_dim), fmt::arg("mask", mask),
       fmt::arg("score", score), fmt::arg("padded_head", padded(numbers.head_dim)),
       fmt::arg("padded_value", padded(numbers.value_dim)), fmt::arg("tile_q", numbers.tile_q),
-      fmt::arg("tile_k", numbers.tile_k), fmt::arg("consumers", numbers.tile_k / 64),
+      fmt::arg("tile_k", numbers.tile_k), fmt::arg("consumers", numbers.consumers),
       fmt::arg("stages", numbers.stages), fmt::arg("bfloat16", numbers.bfloat16), fmt::arg("source", numbers.source),
-      fmt::arg("bytes", shared_bytes(numbers)), fmt::arg("threads", 128 * (numbers.tile_k / 64 + 1)));
+      fmt::arg("threads", 128 * (numbers.consumers + 1)));
 }
 
-constexpr Numbers kD64 = {64, 64, 128, 128};
-constexpr Numbers kD128 = {128, 128, 64, 128};
+constexpr Numbers kD64 = {64, 64, 128, 128, 2};
+constexpr Numbers kD64OfBlocks = {64, 64, 64, 64, 1};
+constexpr Numbers kD128 = {128, 128, 64, 128, 2};
+constexpr Numbers kD128OfBlocks = {128, 128, 64, 64, 2};
 
 constexpr char kCausal[] = R"(
 struct Mask : NoMask {
@@ -105,9 +100,13 @@ BackwardCase causal(const Numbers& numbers) {
   return backward;
 }
 
-TEST(EmulatedBackward, Causal) {
-  expect_right(causal(kD64));
-  expect_right(causal(kD128));
+TEST(EmulatedBackward, CausalWithTheNumbersOfEveryPlan) {
+  for (const Numbers& numbers :
+       {kD64, kD64OfBlocks, kD128, kD128OfBlocks, Numbers{96, 96, 64, 128, 2, 2, false}, Numbers{80, 40, 64, 128, 2},
+        Numbers{192, 128, 64, 64, 2}, Numbers{256, 256, 64, 64, 2}, Numbers{32, 32, 128, 128, 2}}) {
+    SCOPED_TRACE(testing::Message() << numbers.head_dim << ", " << numbers.tile_q << "x" << numbers.tile_k);
+    expect_right(causal(numbers));
+  }
 }
 
 }  // namespace

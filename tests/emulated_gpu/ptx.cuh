@@ -120,6 +120,11 @@ inline void wait_copies() {
   harrier_emulated_wait_copies(kPending);
 }
 
+inline void add_four(float* destination, float a, float b, float c, float d) {
+  const float values[] = {a, b, c, d};
+  for (int i = 0; i < 4; ++i) destination[i] += values[i];
+}
+
 // Mathematics. Numbers too small for a normal float are zeros.
 
 inline float flushed(float x) { return fabsf(x) < 1.17549435e-38f ? 0.0f * x : x; }

@@ -53,22 +53,36 @@ struct ColumnLayout {
 
   static constexpr int kColumnSlots = 2;
   static constexpr uint32 kStatisticBytes = 4 * Config::kTileQ;
+  /// True where a column's 64 keys are worked on by two warpgroups: see backward_divided_sm90.cuh.
+  static constexpr bool kDivided = Config::kConsumers * kWarpgroupRows != Config::kTileK;
 
   static constexpr uint32 kValueOffset = KeyPanels::kBytes;
   static constexpr uint32 kQueryOffset = kValueOffset + ValuePanels::kBytes;
   static constexpr uint32 kOutputOffset = kQueryOffset + Config::kStages * QueryPanels::kBytes;
-  static constexpr uint32 kSumsOffset = kOutputOffset + Config::kStages * OutputPanels::kBytes;
-  static constexpr uint32 kStatisticsOffset = kSumsOffset + 4 * Config::kTileQ * Config::kHeadDim;
-  static constexpr uint32 kBarrierOffset = kStatisticsOffset + 2 * Config::kStages * kStatisticBytes;
+  static constexpr uint32 kScoreOffset = kOutputOffset + Config::kStages * OutputPanels::kBytes;
+  static constexpr uint32 kFactorBytes = kDivided ? 2 * kWarpgroupRows * Config::kTileQ : 0;
+  static constexpr uint32 kSumBytes = 4 * Config::kTileQ * Config::kHeadDim;
   static constexpr uint32 kBarriers = 2 * kColumnSlots + 2 + 4 * Config::kStages + 2 * Config::kConsumers;
+  static constexpr uint32 kSmallBytes = 2 * Config::kStages * kStatisticBytes + 8 * kBarriers +
+                                        Config::kStages * sizeof(QueryTile) + kColumnSlots * sizeof(ColumnWork) +
+                                        4 * Config::kConsumers;
+  static constexpr bool fits(uint32 score_buffers, uint32 sum_bytes) {
+    const uint32 bytes = kScoreOffset + score_buffers * ScorePanels::kBytes + kFactorBytes + sum_bytes + kSmallBytes;
+    return (bytes + 1024) * Config::kCtasPerSm <= 233472;
+  }
+  /// dQ of a tile is added to its sums from shared memory, by the copy engine; else from registers.
+  static constexpr bool kSumsInShared = fits(1, kSumBytes);
+  /// With two buffers of dS the next tile's is written while the last one's is still multiplied.
+  static constexpr int kScoreBuffers = !kDivided && fits(2, kSumsInShared ? kSumBytes : 0) ? 2 : 1;
+  static constexpr uint32 kFactorOffset = kScoreOffset + kScoreBuffers * ScorePanels::kBytes;
+  static constexpr uint32 kSumsOffset = kFactorOffset + kFactorBytes;
+  static constexpr uint32 kStatisticsOffset = kSumsOffset + (kSumsInShared ? kSumBytes : 0);
+  static constexpr uint32 kBarrierOffset = kStatisticsOffset + 2 * Config::kStages * kStatisticBytes;
   static constexpr uint32 kTileOffset = kBarrierOffset + 8 * kBarriers;
   static constexpr uint32 kColumnOffset = kTileOffset + Config::kStages * sizeof(QueryTile);
   static constexpr uint32 kPlaceOffset = kColumnOffset + kColumnSlots * sizeof(ColumnWork);
-  static constexpr uint32 kScoreOffset = divide_up(kPlaceOffset + 4 * Config::kConsumers, 1024) * 1024;
-  /// With two buffers of dS the next tile's is written while the last one's is still multiplied.
-  static constexpr int kScoreBuffers =
-      (kScoreOffset + 2 * ScorePanels::kBytes + 1024) * Config::kCtasPerSm <= 233472 ? 2 : 1;
-  static constexpr uint32 kBytes = kScoreOffset + kScoreBuffers * ScorePanels::kBytes;
+  static constexpr uint32 kBytes = kPlaceOffset + 4 * Config::kConsumers;
+  static_assert(kBytes == kStatisticsOffset + kSmallBytes, "what fits is what is laid out");
 
   static constexpr uint32 kKeysBarrier = 2 * kColumnSlots;
   static constexpr uint32 kQueryBarrier = kKeysBarrier + 2;
@@ -92,6 +106,8 @@ struct ColumnLayout {
   __device__ __forceinline__ uint32 d_scores(uint32 buffer) const {
     return address + kScoreOffset + buffer * ScorePanels::kBytes;
   }
+  /// What the second warpgroup of a divided column multiplies dP - delta by.
+  __device__ __forceinline__ uint32 factors() const { return address + kFactorOffset; }
   /// A warpgroup's share of dQ of a query tile, before it is added to d_query_sums.
   __device__ __forceinline__ uint32 sums(int warpgroup) const {
     return address + kSumsOffset + 4 * QueryShares<Config>::first_number(warpgroup);

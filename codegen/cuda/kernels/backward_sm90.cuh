@@ -4,6 +4,7 @@
 #pragma once
 
 #include "codegen/cuda/kernels/backward_consumer_sm90.cuh"
+#include "codegen/cuda/kernels/backward_divided_sm90.cuh"
 #include "codegen/cuda/kernels/backward_producer_sm90.cuh"
 
 namespace harrier {
@@ -17,7 +18,8 @@ constexpr int backward_threads() {
 /// BackwardParams::d_query_sums is zeros.
 template <class Config, class Mask, class Score>
 __device__ __forceinline__ void backward_columns(const BackwardParams& params, unsigned char* memory) {
-  static_assert(Config::kTileK == kWarpgroupRows * Config::kConsumers, "each consumer warpgroup owns 64 keys");
+  static_assert(!ColumnLayout<Config>::kDivided || (Config::kTileK == kWarpgroupRows && Config::kConsumers == 2),
+                "each consumer warpgroup owns 64 keys, or two of them share 64");
   static_assert(Config::kBoxRows == Config::kTileK, "a key tile is one box");
   static_assert(Config::kConsumerRegisters * Config::kConsumers + Config::kProducerRegisters <=
                     65536 / (Config::kCtasPerSm * backward_threads<Config>()) / 8 * 8 * (Config::kConsumers + 1),
@@ -42,12 +44,17 @@ __device__ __forceinline__ void backward_columns(const BackwardParams& params, u
         ptx::prefetch_tensor_map(&params.d_output);
       }
       ColumnProducer<Config, Mask>(params, shared, lane).run();
-    } else if (warp == 1 && lane == 0) {
+    } else if (ColumnLayout<Config>::kSumsInShared && warp == 1 && lane == 0) {
       QueryReducer<Config>(params, shared).run();
     }
   } else {
     ptx::grow_registers<Config::kConsumerRegisters>();
-    ColumnConsumer<Config, Mask, Score>(params, shared, ConsumerThread{warpgroup - 1, warp, lane}).run();
+    const ConsumerThread thread{warpgroup - 1, warp, lane};
+    if constexpr (ColumnLayout<Config>::kDivided) {
+      DividedConsumer<Config, Mask, Score>(params, shared, thread).run();
+    } else {
+      ColumnConsumer<Config, Mask, Score>(params, shared, thread).run();
+    }
   }
 }
 

@@ -64,4 +64,27 @@ __device__ __forceinline__ void store_column_part(float* parts, int slot, int fi
   }
 }
 
+template <class Config, class Column>
+__device__ __forceinline__ void store_d_key(const BackwardParams& params, const Column& column,
+                                            const ConsumerThread& thread,
+                                            const float (&d_key)[Config::kHeadDim / 2]) {
+  if (column.split_slot >= 0) {
+    store_column_part<Config, Config::kHeadDim>(params.column_parts, column.split_slot, 0, thread, d_key);
+  } else {
+    store_key_rows<Config, Config::kHeadDim>(params.d_key_rows, column, thread, d_key, params.slope);
+  }
+}
+
+template <class Config, class Column>
+__device__ __forceinline__ void store_d_value(const BackwardParams& params, const Column& column,
+                                              const ConsumerThread& thread,
+                                              const float (&d_value)[Config::kValueDim / 2]) {
+  if (column.split_slot >= 0) {
+    store_column_part<Config, Config::kValueDim>(params.column_parts, column.split_slot, Config::kHeadDim, thread,
+                                                 d_value);
+  } else {
+    store_key_rows<Config, Config::kValueDim>(params.d_value_rows, column, thread, d_value, 1.0f);
+  }
+}
+
 }  // namespace harrier

@@ -213,6 +213,13 @@ __device__ __forceinline__ void store_four(uint32 address, float a, float b, flo
   asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
 }
 
+/// Adds four numbers to those at `destination`, each one atomically.
+__device__ __forceinline__ void add_four(float* destination, float a, float b, float c, float d) {
+  asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(destination)), "f"(a),
+               "f"(b), "f"(c), "f"(d)
+               : "memory");
+}
+
 // Mathematics.
 
 /// 1 / x but for the last bit, for x that is no subnormal.
