@@ -109,5 +109,213 @@ TEST(EmulatedBackward, CausalWithTheNumbersOfEveryPlan) {
   }
 }
 
+TEST(EmulatedBackward, CausalPadded) {
+  BackwardCase backward = causal(kD64);
+  backward.pattern.packed = false;
+  backward.pattern.sequences = {{260, 260}, {260, 260}, {260, 260}};
+  backward.pattern.valid = {260, 129, 0};
+  expect_right(backward);
+}
+
+// Lanes and warps that lag behind others must not lose anything.
+TEST(EmulatedBackward, ThreadsInAnyOrder) {
+  for (const char* seed : {"1", "2", "3"}) {
+    const Setting order("HARRIER_EMULATED_SEED", seed);
+    SCOPED_TRACE(seed);
+    for (const Numbers& numbers : {kD64, kD64OfBlocks, kD128OfBlocks}) {
+      BackwardCase backward = causal(numbers);
+      backward.pattern.sequences = {{65, 65}, {130, 200}};
+      expect_right(backward);
+    }
+  }
+}
+
+TEST(EmulatedBackward, AllHeadsShareOneKeyHeadInParts) {
+  for (const Numbers& numbers : {kD64, kD128OfBlocks}) {
+    for (const int split_tiles : {1, 3}) {
+      BackwardCase backward = causal(numbers);
+      backward.pattern.kv_heads = 1;
+      backward.pattern.split_tiles = split_tiles;
+      expect_right(backward);
+    }
+  }
+}
+
+TEST(EmulatedBackward, SeveralIntervals) {
+  BackwardCase backward = causal(kD64OfBlocks);
+  backward.source = source(kD64OfBlocks, R"(
+struct Mask : NoMask {
+  static constexpr MaskKind kKind = MaskKind::kIntervals;
+  static constexpr int kIntervals = 3;
+  template <int kIndex>
+  static __device__ __forceinline__ Interval interval(const Position& at, int query) {
+    if constexpr (kIndex == 0) return {at.aligned(query) - at.arguments.integers[0], at.aligned(query) + 11};
+    if constexpr (kIndex == 1) return {0, at.key_length};
+    return {0, 5};
+  }
+  template <int kIndex>
+  static __device__ __forceinline__ Interval queries(const Position& at) {
+    if constexpr (kIndex != 1) return {-kFarAway, kFarAway};
+    return {at.query_length - at.key_length, 5 + at.query_length - at.key_length};
+  }
+};
+)");
+  backward.pattern.integers = {20};
+  backward.pattern.count = [](const Pair& at) {
+    const int query = aligned(at);
+    return (at.key >= query - 20 && at.key <= query + 10) || (query >= 0 && query < 5) || at.key < 5 ? 1 : 0;
+  };
+  expect_right(backward);
+}
+
+TEST(EmulatedBackward, PredicateInsideAnInterval) {
+  BackwardCase backward = causal(kD64);
+  backward.source = source(kD64, R"(
+struct Mask : NoMask {
+  static constexpr MaskKind kKind = MaskKind::kPredicate;
+  template <int kIndex>
+  static __device__ __forceinline__ Interval interval(const Position& at, int query) {
+    return {0, at.aligned(query) + 1};
+  }
+  static __device__ __forceinline__ int visible(const Position& at, int query, int key, int) {
+    return key <= at.aligned(query) && (query + key) % 3 == 0 ? 1 : 0;
+  }
+};
+)");
+  backward.pattern.count = [](const Pair& at) { return at.key <= aligned(at) && (at.query + at.key) % 3 == 0 ? 1 : 0; };
+  expect_right(backward);
+}
+
+/// Random tiles; the same for all who ask for one place.
+std::function<int(int, int, int, int)> random_tiles(int one_in, int most) {
+  return [=](int batch, int head, int row, int column) {
+    std::uint32_t hash = 2166136261u;
+    for (const int value : {batch, head, row, column}) {
+      hash = (hash ^ static_cast<std::uint32_t>(value + 1)) * 16777619u;
+    }
+    hash ^= hash >> 15;
+    // Rows and columns that see nothing, too.
+    if (row == 1 || column == 2 || hash % static_cast<std::uint32_t>(one_in) != 0) return 0;
+    return 1 + static_cast<int>(hash >> 20) % most;
+  };
+}
+
+constexpr char kCounted[] = "struct Mask : NoMask { static constexpr bool kCounted = true; };\n";
+
+BackwardCase listed(Numbers numbers, int most) {
+  numbers.source = "kLists";
+  BackwardCase backward = causal(numbers);
+  backward.source = source(numbers, most > 1 ? kCounted : "struct Mask : NoMask {};\n");
+  backward.pattern.sequences = {{0, 5}, {65, 65}, {127, 400}, {300, 127}, {5, 0}};
+  const auto tiles = random_tiles(2, most);
+  backward.pattern.boxes = tiles;
+  backward.pattern.count = [=](const Pair& at) {
+    return tiles(at.batch, at.head, at.query / numbers.tile_q, at.key / numbers.tile_k);
+  };
+  return backward;
+}
+
+TEST(EmulatedBackward, Lists) { expect_right(listed(kD128, 1)); }
+
+TEST(EmulatedBackward, ListsWithCounts) {
+  for (const int split_tiles : {0, 2}) {
+    BackwardCase backward = listed(kD64OfBlocks, 4);
+    backward.pattern.split_tiles = split_tiles;
+    expect_right(backward);
+  }
+}
+
+TEST(EmulatedBackward, ListsWhosePairsThePredicateCounts) {
+  BackwardCase backward = listed(kD128OfBlocks, 4);
+  Numbers numbers = kD128OfBlocks;
+  numbers.source = "kLists";
+  backward.source = source(numbers, R"(
+struct Mask : NoMask {
+  static constexpr bool kCounted = true;
+  static constexpr MaskKind kKind = MaskKind::kPredicate;
+  static __device__ __forceinline__ int visible(const Position& at, int query, int key, int count) {
+    return key <= at.aligned(query) ? count : 0;
+  }
+};
+)");
+  backward.pattern.evaluated = true;
+  backward.pattern.count = [listed = backward.pattern.count](const Pair& at) {
+    return at.key <= aligned(at) ? listed(at) : 0;
+  };
+  expect_right(backward);
+}
+
+TEST(EmulatedBackward, AdditivePadding) {
+  BackwardCase backward = causal(kD64);
+  backward.source = source(kD64, R"(
+struct Mask : NoMask {
+  static constexpr bool kAdditivePadding = true;
+  static constexpr MaskKind kKind = MaskKind::kIntervals;
+  template <int kIndex>
+  static __device__ __forceinline__ Interval interval(const Position& at, int) {
+    return {0, at.key_length};
+  }
+};
+)");
+  backward.pattern.packed = false;
+  backward.pattern.sequences = {{150, 150}, {150, 150}, {150, 150}};
+  backward.pattern.valid = {150, 20, 0};
+  backward.pattern.padding = -1.5;
+  backward.pattern.count = [](const Pair&) { return 1; };
+  expect_right(backward);
+}
+
+TEST(EmulatedBackward, PrunedAsZero) {
+  BackwardCase backward = causal(kD64OfBlocks);
+  backward.source = source(kD64OfBlocks, R"(
+struct Mask : NoMask {
+  static constexpr bool kPrunedAsZero = true;
+  static constexpr MaskKind kKind = MaskKind::kIntervals;
+  template <int kIndex>
+  static __device__ __forceinline__ Interval interval(const Position& at, int query) {
+    return {0, at.aligned(query) + 1};
+  }
+};
+)");
+  backward.pattern.packed = false;
+  backward.pattern.sequences = {{150, 150}, {150, 150}, {150, 150}};
+  backward.pattern.valid = {150, 20, 0};
+  backward.pattern.pruned_as_zero = true;
+  expect_right(backward);
+}
+
+TEST(EmulatedBackward, ScoresWithADerivative) {
+  constexpr char kSoftcap[] = R"(
+struct Score {
+  static constexpr bool kIdentity = false;
+  static __device__ __forceinline__ float score(const Position& at, float s, int q, int k) {
+    const float distance = absolute(to_float(Int(at.aligned(q)) - Int(k)));
+    return hyperbolic_tangent(s * at.arguments.floats[0]) * 30.0f - load_float32(at, 0, at.head) * distance;
+  }
+  static __device__ __forceinline__ float slope(const Position& at, float s, int, int) {
+    const float t = hyperbolic_tangent(s * at.arguments.floats[0]);
+    return 30.0f * at.arguments.floats[0] * (1.0f - t * t);
+  }
+};
+)";
+  for (const Numbers& numbers : {Numbers{96, 96, 64, 128, 2, 2, false}, kD128OfBlocks}) {
+    BackwardCase backward = causal(numbers);
+    backward.source = source(numbers, kCausal, kSoftcap);
+    backward.pattern.folded = false;
+    backward.pattern.floats = {0.01f};
+    backward.pattern.float_arrays = {{0.01f, 0.02f, 0.05f, 0.1f}};
+    backward.pattern.sink = [](int head) { return 0.5 * head; };
+    backward.pattern.score = [slopes = backward.pattern.float_arrays[0]](const Pair& at, double dot) {
+      return std::tanh(dot * 0.01f) * 30.0 -
+             slopes[static_cast<std::size_t>(at.head)] * std::abs(1.0 * (aligned(at) - at.key));
+    };
+    backward.slope = [](const Pair&, double dot) {
+      const double t = std::tanh(dot * 0.01f);
+      return 30.0 * 0.01f * (1.0 - t * t);
+    };
+    expect_right(backward);
+  }
+}
+
 }  // namespace
 }  // namespace harrier::test
