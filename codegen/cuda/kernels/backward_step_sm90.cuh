@@ -136,8 +136,8 @@ struct ColumnStep {
 #pragma unroll
       for (int key = 0; key < 2; ++key) {
         float(&pair)[2] = reinterpret_cast<float(&)[2]>(scores[4 * j + 2 * key]);
-        pair[0] = ptx::exp2_fast(pair[0] * params.score_scale - lse.x);
-        pair[1] = ptx::exp2_fast(pair[1] * params.score_scale - lse.y);
+        pair[0] = probability(pair[0], params.score_scale, lse.x);
+        pair[1] = probability(pair[1], params.score_scale, lse.y);
       }
     }
     return place();

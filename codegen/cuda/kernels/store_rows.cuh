@@ -22,11 +22,12 @@ __device__ __forceinline__ void transpose_words(uint32 (&words)[4], int lane) {
 
 /// Two rows of a thread, `first_row` and the one 8 further down, of kCount / 2 columns among four lanes. A thread has
 /// two neighbouring columns of eight; the lanes of a row exchange theirs, so that each writes 16 bytes. `destination`
-/// is the element of the first row in column 0. Rows from `valid` on become zeros, those from `length` on are not
-/// written.
+/// is the element of the first row in column 0; the values are those from `first_column` on. Rows from `valid` on become
+/// zeros, those from `length` on are not written.
 template <bool kBFloat16, int kCount>
 __device__ __forceinline__ void store_rows(const TensorRows& tensor, uint16* destination, int first_row, int valid,
-                                           int length, int lane, const float (&values)[kCount]) {
+                                           int length, int lane, const float (&values)[kCount],
+                                           int first_column = 0) {
 #pragma unroll
   for (int part = 0; part < 2; ++part) {
     const int row = first_row + 8 * part;
@@ -39,7 +40,7 @@ __device__ __forceinline__ void store_rows(const TensorRows& tensor, uint16* des
         words[i] = row < valid ? ptx::pack<kBFloat16>(values[element], values[element + 1]) : 0;
       }
       transpose_words(words, lane);
-      const int column = 32 * group + 8 * (lane & 3);
+      const int column = first_column + 32 * group + 8 * (lane & 3);
       if (row < length && column < tensor.columns) {
         *reinterpret_cast<uint4*>(destination + 8 * part * tensor.token_stride + column) = {words[0], words[1],
                                                                                             words[2], words[3]};
