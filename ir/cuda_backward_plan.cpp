@@ -36,21 +36,26 @@ int64_t row_bytes(const CudaPlan& plan, const Shape& shape) {
   return tile_bytes(row_queries(plan), shape) + plan.stages * (tile_bytes(plan.tile_k, shape) + 4);
 }
 
-/// On sm_90a: K and V, Q and dO through buffers, dQ of a query tile in fp32, two numbers a query; then dS, twice where
-/// that fits. Between them lie barriers and descriptions of tiles and columns.
+/// On sm_90a: K and V, Q and dO through buffers, dS, two numbers a query, barriers and descriptions of tiles and
+/// columns; what two warpgroups of 64 keys exchange; dQ of a query tile in fp32, if that fits; then dS once more,
+/// likewise.
 int64_t warpgroup_bytes(const CudaPlan& plan, const Shape& shape) {
   constexpr int64_t kColumnSlots = 2;
   constexpr int64_t kColumnBytes = 60;
   constexpr int64_t kTileBytes = 16;
-  constexpr int64_t kAlignment = 1024;
   const int64_t warpgroups = key_warpgroups(plan);
   const int64_t barriers = 2 * kColumnSlots + 2 + int64_t{4} * plan.stages + 2 * warpgroups;
-  const int64_t before = column_bytes(plan, shape) + 4 * row_queries(plan) * padded_dim(shape.head_dim) + 8 * barriers +
-                         plan.stages * kTileBytes + kColumnSlots * kColumnBytes + 4 * warpgroups;
-  const int64_t scores_at = (before + kAlignment - 1) / kAlignment * kAlignment;
-  const int64_t scores = row_queries(plan) * plan.tile_k * 2;
-  const bool twice = (scores_at + 2 * scores + kReservedBytesPerCta) * plan.ctas_per_sm <= kSharedBytesPerSm90;
-  return scores_at + (twice ? 2 : 1) * scores;
+  const bool divided = 64 * warpgroups != plan.tile_k;
+  const int64_t scores = 2 * row_queries(plan) * plan.tile_k;
+  const int64_t sums = 4 * row_queries(plan) * padded_dim(shape.head_dim);
+  int64_t bytes = column_bytes(plan, shape) + scores + (divided ? 2 * 64 * row_queries(plan) : 0) + 8 * barriers +
+                  plan.stages * kTileBytes + kColumnSlots * kColumnBytes + 4 * warpgroups;
+  const auto fits = [&](int64_t more) {
+    return (bytes + more + kReservedBytesPerCta) * plan.ctas_per_sm <= kSharedBytesPerSm90;
+  };
+  if (fits(sums)) bytes += sums;
+  if (!divided && fits(scores)) bytes += scores;
+  return bytes;
 }
 
 /// Registers a thread is launched with when `threads` of them fill the multiprocessor.
@@ -59,6 +64,9 @@ int64_t launch_registers(int64_t threads) { return kRegistersPerSm / threads / 8
 void verify_warpgroups(const CudaPlan& plan) {
   refuse(plan.tile_k % 64 != 0, fmt::format("columns of {} keys: a warpgroup of sm_90a has 64", plan.tile_k));
   const int64_t warpgroups = key_warpgroups(plan);
+  refuse(plan.consumers != 1 && plan.consumers != warpgroups,
+         fmt::format("rows of {} queries for {} warpgroup: each makes dQ of 64 queries at most", row_queries(plan),
+                     warpgroups));
   const int64_t pool = launch_registers(int64_t{backward_threads(plan)} * plan.ctas_per_sm) * (warpgroups + 1);
   const int64_t wanted = warpgroups * plan.consumer_registers + plan.producer_registers;
   refuse(wanted > pool,
@@ -68,7 +76,7 @@ void verify_warpgroups(const CudaPlan& plan) {
 
 }  // namespace
 
-int key_warpgroups(const CudaPlan& plan) { return plan.tile_k / 64; }
+int key_warpgroups(const CudaPlan& plan) { return std::max(plan.tile_k / 64, plan.ctas_per_sm == 1 ? 2 : 1); }
 
 int backward_threads(const CudaPlan& plan) {
   return plan.family == CudaFamily::kSm90 ? 128 * (key_warpgroups(plan) + 1) : backward_arrays_threads(plan);
@@ -110,22 +118,22 @@ void verify_backward(const CudaPlan& plan, const Shape& shape) {
   if (plan.family == CudaFamily::kSm90) verify_warpgroups(plan);
 }
 
-CudaPlan default_sm90_backward_plan(const Shape& shape, int64_t block_rows, int64_t) {
+CudaPlan default_sm90_backward_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query) {
+  constexpr int64_t kShortRow = 512;
   const int64_t dim = std::max(padded_dim(shape.head_dim), padded_dim(shape.value_dim));
-  CudaPlan plan = {.consumers = dim <= 64 ? 2 : 1,
-                   .tile_k = 128,
+  // A column and a row lie in one block of the mask's table; short rows waste less of small tiles.
+  const bool small = block_rows % 128 != 0 || (block_rows == 0 && keys_per_query <= kShortRow && dim <= 64);
+  CudaPlan plan = {.consumers = dim <= 64 && !small ? 2 : 1,
+                   .tile_k = dim > 128 || small ? 64 : 128,
                    .stages = 2,
                    .query_stages = 1,
                    .ping_pong = false,
                    .consumer_registers = 224,
                    .producer_registers = 56};
-  // A column and a row lie in one block of the mask's table.
-  if (block_rows % 128 != 0) {
-    plan.consumers = 1;
-    plan.tile_k = 64;
-    plan.ctas_per_sm = dim <= 64 ? 2 : 1;
-    plan.consumer_registers = 216;
-    plan.producer_registers = 40;
+  if (dim <= 64 && small) {
+    plan.ctas_per_sm = 2;
+    plan.consumer_registers = 192;
+    plan.producer_registers = 64;
   }
   fit_one_box(plan, block_rows);
   return plan;

@@ -2,7 +2,9 @@
 //
 // A row is 64 queries for each of `consumers`, a column `tile_k` keys, which is one box. `stages` are the buffers of
 // the tiles that a row or column walks: Q and dO of a column, K and V of a row. On sm_90a each 64 keys have a
-// warpgroup; of sm_80's family each 16 keys, and each 16 queries, have a warp.
+// warpgroup, or two where a CTA of 64 keys has a multiprocessor to itself: one warpgroup alone would leave it idle
+// between its products, and could not hold dK and dV of wide heads. Of sm_80's family each 16 keys, and each 16
+// queries, have a warp.
 #pragma once
 
 #include <cstdint>

@@ -377,7 +377,8 @@ GradientComparison run(const BackwardCase& backward) {
 
   const unsigned ctas = std::min<unsigned>(4, static_cast<unsigned>(order.size()));
   check(launch(module.kernel("harrier_backward_columns"), {ctas},
-               threads_of(backward.source, "harrier_backward_columns"), shared_bytes_of(backward.source, module), params));
+               threads_of(backward.source, "harrier_backward_columns"), shared_bytes_of(backward.source, module),
+               params));
   EXPECT_EQ(counter.download(), (std::vector<int>{0, 0}));
   if (has_entry(backward.source, "harrier_backward_queries")) {
     const Shape3 grid{static_cast<unsigned>(params.tile_places), static_cast<unsigned>(pattern.heads),

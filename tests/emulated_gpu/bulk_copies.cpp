@@ -1,5 +1,5 @@
-// Bulk copies, of tensors and of bytes. Loads end as late as they may, so that who reads without waiting sees NaN; stores read shared
-// memory as late as they may, so that who overwrites it too early is seen.
+// Bulk copies, of tensors and of bytes. Loads end as late as they may, so that who reads without waiting sees NaN;
+// stores read shared memory as late as they may, so that who overwrites it too early is seen.
 #include <fmt/format.h>
 
 #include <cstring>
@@ -144,7 +144,8 @@ Bytes read_bytes(const char* what, std::uint32_t shared, const void* device, std
   }
   shared_bytes_at(shared, count, 16, what);
   if (!is_device_memory(device, count)) {
-    fault(Outcome::kIllegalAddress, fmt::format("{} of {} bytes at {}, which is not device memory", what, count, device));
+    fault(Outcome::kIllegalAddress,
+          fmt::format("{} of {} bytes at {}, which is not device memory", what, count, device));
   }
   return {shared, static_cast<unsigned char*>(const_cast<void*>(device)), count};
 }

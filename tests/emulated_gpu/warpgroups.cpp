@@ -33,8 +33,8 @@ struct Product {
 
   bool same_instruction(const Product& other) const {
     return n == other.n && bfloat16 == other.bfloat16 && accumulate == other.accumulate &&
-           from_registers == other.from_registers && b_n_major == other.b_n_major && a_descriptor == other.a_descriptor &&
-           b_descriptor == other.b_descriptor;
+           from_registers == other.from_registers && b_n_major == other.b_n_major &&
+           a_descriptor == other.a_descriptor && b_descriptor == other.b_descriptor;
   }
 };
 

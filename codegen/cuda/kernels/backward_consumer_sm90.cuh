@@ -91,17 +91,19 @@ class ColumnConsumer {
   /// What is left when dS is shared and dV is under way: dQ, of which the warpgroup has `kColumns`, and dK.
   template <int kColumns>
   __device__ __forceinline__ void finish_tile(float (&d_key)[Config::kHeadDim / 2],
-                                              float (&d_value)[Config::kValueDim / 2],
-                                              uint32 (&gradients)[kPairs / 2], int place) {
-    float d_query[kColumns / 2];
-    step_.template start_d_query<kColumns>(d_query, 0);
-    wgmma::wait<1>();
+                                              float (&d_value)[Config::kValueDim / 2], uint32 (&gradients)[kPairs / 2],
+                                              int place) {
+    float d_query[larger(kColumns / 2, 1)];
+    if constexpr (kColumns > 0) step_.template start_d_query<kColumns>(d_query, 0);
+    wgmma::wait<kColumns == 0 ? 0 : 1>();
     wgmma::hold(d_value);
     step_.release_d_output();
     step_.start_d_key(d_key, gradients);
-    wgmma::wait<1>();
-    wgmma::hold(d_query);
-    step_.template add_d_query<kColumns>(d_query, 0, place);
+    if constexpr (kColumns > 0) {
+      wgmma::wait<1>();
+      wgmma::hold(d_query);
+      step_.template add_d_query<kColumns>(d_query, 0, place);
+    }
     wgmma::wait<0>();
     wgmma::hold(d_key);
     step_.release_query();

@@ -113,10 +113,14 @@ class DividedConsumer {
     step_.release_d_output();
     step_.wait_for_query();
     const int place = step_.place();
-    make_d_query<Shares::kLeastColumns>(place, [&] {
+    if constexpr (Shares::kLeastColumns > 0) {
+      make_d_query<Shares::kLeastColumns>(place, [&] {
+        step_.start_d_key(d_key, gradients);
+        wgmma::wait<1>();
+      });
+    } else {
       step_.start_d_key(d_key, gradients);
-      wgmma::wait<1>();
-    });
+    }
     wgmma::wait<0>();
     wgmma::hold(d_key);
     step_.release_query();

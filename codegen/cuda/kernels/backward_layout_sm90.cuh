@@ -14,9 +14,9 @@ struct QueryTile {
   int place;    // of [head][tile place] in BackwardParams::log2_lse and the arrays beside it
 };
 
-/// What a warpgroup computes of dQ of a query tile: 64 queries, all columns of them or some panels. The tile's sums lie
-/// in d_query_sums 64 queries at a time, of these eight columns at a time, of these four numbers a thread in the order
-/// of the accumulators; so every warpgroup's share is one stretch.
+/// What a warpgroup computes of dQ of a query tile: 64 queries, all columns of them or some panels or none. The tile's
+/// sums lie in d_query_sums 64 queries at a time, of these eight columns at a time, of these four numbers a thread in
+/// the order of the accumulators; so every warpgroup's share is one stretch.
 template <class Config>
 struct QueryShares {
   static constexpr int kBlocks = Config::kTileQ / kWarpgroupRows;
@@ -27,7 +27,8 @@ struct QueryShares {
   static constexpr int kMostColumns = divide_up(Panels::kCount, kParts) * Panels::kPanelColumns;
   static constexpr int kLeastColumns = Panels::kCount / kParts * Panels::kPanelColumns;
   static constexpr int kLargerParts = Panels::kCount % kParts;
-  static_assert(kLeastColumns > 0, "every warpgroup has columns of dQ");
+  /// The first of the warpgroups, which have columns at all.
+  static constexpr int kSharers = kLeastColumns > 0 ? Config::kConsumers : kLargerParts;
 
   static __device__ __forceinline__ int block(int warpgroup) { return warpgroup / kParts; }
   static __device__ __forceinline__ int part(int warpgroup) { return warpgroup % kParts; }

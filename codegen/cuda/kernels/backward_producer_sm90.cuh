@@ -39,8 +39,8 @@ class ColumnProducer {
     wait_together(shared_.column_empty(column_.stage), column_.parity);
     if (lane_ == 0) describe(column, item);
     ptx::warp_sync();
-    const int tiles = column.query_valid > 0 ? count_column<Config, Mask>(params_.arguments, params_.query_lists, column,
-                                                                          params_.heads_per_kv_head, lane_)
+    const int tiles = column.query_valid > 0 ? count_column<Config, Mask>(params_.arguments, params_.query_lists,
+                                                                          column, params_.heads_per_kv_head, lane_)
                                              : 0;
     const int limit = smaller(item.tile_limit, tiles);
     if (lane_ == 0) {
@@ -50,9 +50,9 @@ class ColumnProducer {
     column_.advance();
     if (limit <= item.first_tile) return;
     load_keys(column);
-    walk_column<Config, Mask>(
-        params_.arguments, params_.query_lists, column, params_.heads_per_kv_head, item.first_tile, limit, lane_,
-        [&](int head, int entry, bool partial) { load_queries(column, head, entry, partial); });
+    walk_column<Config, Mask>(params_.arguments, params_.query_lists, column, params_.heads_per_kv_head,
+                              item.first_tile, limit, lane_,
+                              [&](int head, int entry, bool partial) { load_queries(column, head, entry, partial); });
   }
 
   __device__ __forceinline__ void describe(volatile ColumnWork& slot, const WorkItem& item) const {
@@ -153,6 +153,8 @@ template <class Config>
 class QueryReducer {
  public:
   using Shared = ColumnLayout<Config>;
+  using Shares = QueryShares<Config>;
+  static constexpr int kSharers = Shares::kSharers;
 
   __device__ __forceinline__ QueryReducer(const BackwardParams& params, const Shared& shared)
       : params_(params), shared_(shared) {}
@@ -169,7 +171,6 @@ class QueryReducer {
   /// Starts the additions of one tile. False when there are no more.
   template <int kWarpgroup>
   __device__ __forceinline__ bool add() {
-    using Shares = QueryShares<Config>;
     ptx::barrier_wait(shared_.sums_full(kWarpgroup), sums_.parity);
     const int place = *shared_.place(kWarpgroup);
     if (place == Shared::kNoMoreSums) return false;
@@ -177,16 +178,16 @@ class QueryReducer {
     ptx::reduce_add(params_.d_query_sums + first + Shares::first_number(kWarpgroup), shared_.sums(kWarpgroup),
                     4 * kWarpgroupRows * Shares::columns(kWarpgroup));
     ptx::commit_stores();
-    if constexpr (kWarpgroup + 1 < Config::kConsumers) return add<kWarpgroup + 1>();
+    if constexpr (kWarpgroup + 1 < kSharers) return add<kWarpgroup + 1>();
     return true;
   }
 
   /// Gives the buffers back, each as soon as its addition has read it.
   template <int kWarpgroup>
   __device__ __forceinline__ void release() {
-    ptx::wait_stores_read<Config::kConsumers - 1 - kWarpgroup>();
+    ptx::wait_stores_read<kSharers - 1 - kWarpgroup>();
     ptx::barrier_arrive(shared_.sums_empty(kWarpgroup));
-    if constexpr (kWarpgroup + 1 < Config::kConsumers) release<kWarpgroup + 1>();
+    if constexpr (kWarpgroup + 1 < kSharers) release<kWarpgroup + 1>();
   }
 
   const BackwardParams& params_;

@@ -1,6 +1,6 @@
-// dK and dV of every key, and the sums that become dQ, for Hopper: persistent CTAs that take columns (key tiles), with a
-// producer warpgroup, which brings tiles and adds up dQ through the bulk copy engine, and consumer warpgroups of 64 keys
-// each.
+// dK and dV of every key, and the sums that become dQ, for Hopper: persistent CTAs that take columns (key tiles), with
+// a producer warpgroup, which brings tiles and adds up dQ through the bulk copy engine, and consumer warpgroups of 64
+// keys each.
 #pragma once
 
 #include "codegen/cuda/kernels/backward_consumer_sm90.cuh"

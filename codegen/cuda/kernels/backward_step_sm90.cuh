@@ -114,16 +114,15 @@ struct ColumnStep {
   }
 
   /// Makes P^T of S^T; where the score is not q . k alone, `slopes` becomes its derivative. Returns the tile's place.
-  __device__ __forceinline__ int find_probabilities(float (&scores)[kPairs],
-                                                    uint32 (&slopes)[kSlopes],
+  __device__ __forceinline__ int find_probabilities(float (&scores)[kPairs], uint32 (&slopes)[kSlopes],
                                                     const volatile ColumnWork& column) const {
     const volatile QueryTile& query_tile = *shared.tile(tile.stage);
     const uint32 entry = static_cast<uint32>(query_tile.entry);
     const int first_query = static_cast<int>(entry & kNoBox) * Config::kTileQ + 2 * (keys.lane & 3);
     const int first_key = column.key_begin + keys.row();
     if constexpr (!Score::kIdentity) {
-      score_column<Config::kTileQ, Config::kBFloat16, Score>(scores, slopes, position_of(params.arguments, column, query_tile.head), first_key,
-                                          first_query);
+      score_column<Config::kTileQ, Config::kBFloat16, Score>(
+          scores, slopes, position_of(params.arguments, column, query_tile.head), first_key, first_query);
     }
     if (query_tile.partial != 0) {
       mask_column<Mask, Config::kTileQ>(scores, position_of(params.arguments, column, query_tile.head), first_key,
@@ -144,7 +143,8 @@ struct ColumnStep {
   }
 
   /// dS^T = P^T (dP^T - delta), in place of dP^T.
-  __device__ __forceinline__ void find_gradients(float (&d_scores)[kPairs], const float (&probabilities)[kPairs]) const {
+  __device__ __forceinline__ void find_gradients(float (&d_scores)[kPairs],
+                                                 const float (&probabilities)[kPairs]) const {
     const uint32 delta = shared.delta(tile.stage) + 8 * (keys.lane & 3);
 #pragma unroll
     for (int j = 0; j < kPairs / 4; ++j) {
@@ -176,8 +176,8 @@ struct ColumnStep {
     using Panels = typename Shared::ScorePanels;
     const int row = (keys.lane & 7) + 8 * (keys.lane >> 4);
     const int chunk = 2 * keys.warp + (keys.lane >> 3 & 1);
-    const uint32 address = shared.d_scores(score_buffer.stage) + keys.warpgroup * Panels::kPanelBytes +
-                           Panels::chunk_offset(row, chunk);
+    const uint32 address =
+        shared.d_scores(score_buffer.stage) + keys.warpgroup * Panels::kPanelBytes + Panels::chunk_offset(row, chunk);
 #pragma unroll
     for (int i = 0; i < Config::kTileQ / 16; ++i) {
       ptx::store_matrices_transposed(address + i * 16 * Panels::kRowBytes, gradients[4 * i], gradients[4 * i + 1],
@@ -220,8 +220,8 @@ struct ColumnStep {
     using KeyPanels = typename Shared::KeyPanels;
     const int block = Shares::block(warpgroup);
     const int panel = (Shares::first_column(warpgroup) + first) / KeyPanels::kPanelColumns;
-    const uint32 d_scores = ScorePanels::k_major(shared.d_scores(score_buffer.stage) +
-                                                 block * kWarpgroupRows * ScorePanels::kRowBytes);
+    const uint32 d_scores =
+        ScorePanels::k_major(shared.d_scores(score_buffer.stage) + block * kWarpgroupRows * ScorePanels::kRowBytes);
     const uint32 keys = KeyPanels::n_major(shared.key() + panel * KeyPanels::kPanelBytes);
     wgmma::hold(d_query);
     wgmma::fence();
@@ -260,7 +260,7 @@ struct ColumnStep {
 
   /// Tells the reducer that there are no more.
   __device__ __forceinline__ void finish_sums() {
-    if constexpr (Shared::kSumsInShared) {
+    if (Shared::kSumsInShared && warpgroup < Shares::kSharers) {
       ptx::barrier_wait(shared.sums_empty(warpgroup), sums.parity);
       hand_over_sums(Shared::kNoMoreSums);
     }

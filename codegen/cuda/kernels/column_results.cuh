@@ -19,9 +19,9 @@ __device__ __forceinline__ void store_key_rows(const TensorRows& tensor, const C
   const int key = column.key_begin + thread.row(), length = column.key_length;
 #pragma unroll
   for (float& value : values) value *= factor;
-  store_rows<Config::kBFloat16>(
-      tensor, element_of(tensor, column.batch_coordinate, column.kv_head, column.key_offset + key), key, length, length,
-      thread.lane, values);
+  store_rows<Config::kBFloat16>(tensor,
+                                element_of(tensor, column.batch_coordinate, column.kv_head, column.key_offset + key),
+                                key, length, length, thread.lane, values);
 }
 
 /// dK or dV of a part of a split column, as it was summed up, into columns `first_column` ... of its slot.
@@ -42,8 +42,7 @@ __device__ __forceinline__ void store_column_part(float* parts, int slot, int fi
 
 template <class Config, class Column>
 __device__ __forceinline__ void store_d_key(const BackwardParams& params, const Column& column,
-                                            const ConsumerThread& thread,
-                                            float (&d_key)[Config::kHeadDim / 2]) {
+                                            const ConsumerThread& thread, float (&d_key)[Config::kHeadDim / 2]) {
   if (column.split_slot >= 0) {
     store_column_part<Config, Config::kHeadDim>(params.column_parts, column.split_slot, 0, thread, d_key);
   } else {
@@ -53,8 +52,7 @@ __device__ __forceinline__ void store_d_key(const BackwardParams& params, const 
 
 template <class Config, class Column>
 __device__ __forceinline__ void store_d_value(const BackwardParams& params, const Column& column,
-                                              const ConsumerThread& thread,
-                                              float (&d_value)[Config::kValueDim / 2]) {
+                                              const ConsumerThread& thread, float (&d_value)[Config::kValueDim / 2]) {
   if (column.split_slot >= 0) {
     store_column_part<Config, Config::kValueDim>(params.column_parts, column.split_slot, Config::kHeadDim, thread,
                                                  d_value);

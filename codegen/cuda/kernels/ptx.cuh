@@ -85,10 +85,10 @@ __device__ __forceinline__ void store_box(uint32 source, const TensorMap* map, i
 // Bulk copies of plain bytes: addresses and sizes are multiples of 16 bytes.
 
 __device__ __forceinline__ void load_bytes(uint32 destination, const void* source, uint32 bytes, uint32 barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                   destination),
-               "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(barrier)
-               : "memory");
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(destination),
+      "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(barrier)
+      : "memory");
 }
 
 /// Adds fp32 numbers in shared memory to those at `destination`, each one atomically.

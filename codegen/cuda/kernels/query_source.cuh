@@ -192,8 +192,8 @@ __device__ __forceinline__ int count_column(const PatternArguments& arguments, c
 /// Calls visit(head, entry, partial) for query tiles [first, limit) of a column, head after head. All lanes of a warp.
 template <class Config, class Mask, class Column, class Visit>
 __device__ __forceinline__ void walk_column(const PatternArguments& arguments, const QueryLists& lists,
-                                            const Column& column, int heads_per_kv_head, int first, int limit,
-                                            int lane, Visit visit) {
+                                            const Column& column, int heads_per_kv_head, int first, int limit, int lane,
+                                            Visit visit) {
   // What is left of [first, limit) from this head's tiles on.
   for (int i = 0; i < heads_per_kv_head && limit > 0; ++i) {
     const int head = column.kv_head * heads_per_kv_head + i;

@@ -31,9 +31,7 @@ __device__ __forceinline__ WorkItem work_item(const ForwardParams& params, int i
 }
 
 /// Asks for the next item; the answer may be used much later, which hides the counter's latency.
-__device__ __forceinline__ int draw_next(int* counter) {
-  return atomicAdd(counter, 1) + static_cast<int>(gridDim.x);
-}
+__device__ __forceinline__ int draw_next(int* counter) { return atomicAdd(counter, 1) + static_cast<int>(gridDim.x); }
 __device__ __forceinline__ int draw_next(const ForwardParams& params) { return draw_next(params.counter); }
 
 /// The last CTA to finish leaves the counter as it was found.

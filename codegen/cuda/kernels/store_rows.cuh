@@ -22,12 +22,11 @@ __device__ __forceinline__ void transpose_words(uint32 (&words)[4], int lane) {
 
 /// Two rows of a thread, `first_row` and the one 8 further down, of kCount / 2 columns among four lanes. A thread has
 /// two neighbouring columns of eight; the lanes of a row exchange theirs, so that each writes 16 bytes. `destination`
-/// is the element of the first row in column 0; the values are those from `first_column` on. Rows from `valid` on become
-/// zeros, those from `length` on are not written.
+/// is the element of the first row in column 0; the values are those from `first_column` on. Rows from `valid` on
+/// become zeros, those from `length` on are not written.
 template <bool kBFloat16, int kCount>
 __device__ __forceinline__ void store_rows(const TensorRows& tensor, uint16* destination, int first_row, int valid,
-                                           int length, int lane, const float (&values)[kCount],
-                                           int first_column = 0) {
+                                           int length, int lane, const float (&values)[kCount], int first_column = 0) {
 #pragma unroll
   for (int part = 0; part < 2; ++part) {
     const int row = first_row + 8 * part;
