@@ -142,6 +142,98 @@ TEST(EmulatedBulkCopiesBounds, FaultOutsideOfDeviceMemory) {
   EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("which is not device memory"));
 }
 
+constexpr char kPlainBytes[] = R"(
+#include "codegen/cuda/kernels/ptx.cuh"
+using namespace harrier;
+extern "C" __global__ void __launch_bounds__(32) copy(const float* from, float* to, int bytes, int shift) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  const uint32 barrier = ptx::shared_address(memory), data = barrier + 16;
+  if (threadIdx.x == 0) {
+    ptx::barrier_init(barrier, 1);
+    ptx::barrier_expect(barrier, bytes);
+    ptx::load_bytes(data + shift, from, bytes, barrier);
+    if (memory[16] != 0xff) __trap();  // not before the wait
+  }
+  __syncwarp();
+  ptx::barrier_wait(barrier, 0);
+  for (int i = threadIdx.x; i < bytes / 8; i += 32) {
+    const float2 pair = ptx::load_pair(data + 8 * i);
+    to[2 * i] = pair.x;
+    to[2 * i + 1] = pair.y;
+  }
+}
+// Adds 1, 2, 3 ... to sums with so many of both waits, and overwrites the first numbers after the first wait.
+extern "C" __global__ void __launch_bounds__(32) add(float* sums, int bytes, int waits) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  const uint32 data = ptx::shared_address(memory);
+  if (threadIdx.x != 0) return;
+  for (int i = 0; i < bytes / 16; ++i) ptx::store_four(data + 16 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3, 4 * i + 4);
+  ptx::fence_shared_for_async();
+  ptx::reduce_add(sums, data, bytes);
+  ptx::commit_stores();
+  const float before = sums[0];
+  if (waits > 0) ptx::wait_stores_read();
+  ptx::store_four(data, 100.0f, 100.0f, 100.0f, 100.0f);
+  if (sums[0] != before) __trap();  // not before the other wait
+  if (waits > 1) ptx::wait_stores();
+  if (waits > 1) ptx::add_four(sums, 0.5f, 0.5f, 0.5f, 0.5f);
+}
+)";
+
+TEST(EmulatedPlainBytes, ArriveWhenTheBarrierSaysSo) {
+  const Context context;
+  const Module module(kPlainBytes);
+  std::vector<float> values(64);
+  std::iota(values.begin(), values.end(), 1.0f);
+  const Buffer<float> from(values), to(64);
+  check(launch(module.kernel("copy"), {1}, 32, 16 + 256, from.data(), to.data(), 256, 0));
+  EXPECT_EQ(to.download(), values);
+}
+
+TEST(EmulatedPlainBytes, AreAddedWhenTheyAreWaitedFor) {
+  const Context context;
+  const Module module(kPlainBytes);
+  const Buffer<float> sums(std::vector<float>(8, 10.0f));
+  check(launch(module.kernel("add"), {1}, 32, 32, sums.data(), 32, 2));
+  EXPECT_EQ(sums.download(), (std::vector<float>{11.5f, 12.5f, 13.5f, 14.5f, 15, 16, 17, 18}));
+}
+
+TEST(EmulatedPlainBytes, RefuseMisuse) {
+  struct Misuse {
+    std::size_t first;  // element of `from`
+    int bytes;
+    int shift;  // of the place in shared memory
+    CUresult result;
+    const char* complaint;
+  };
+  for (const Misuse& misuse : {Misuse{1, 16, 0, CUDA_ERROR_MISALIGNED_ADDRESS, "multiples of 16 are needed"},
+                               Misuse{0, 8, 0, CUDA_ERROR_MISALIGNED_ADDRESS, "a bulk load of 8 bytes"},
+                               Misuse{0, 16, 8, CUDA_ERROR_MISALIGNED_ADDRESS, "a bulk load"},
+                               Misuse{60, 32, 0, CUDA_ERROR_ILLEGAL_ADDRESS, "which is not device memory"}}) {
+    const Context context;
+    const Module module(kPlainBytes);
+    const Buffer<float> from(64), to(8);
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(launch(module.kernel("copy"), {1}, 32, 16 + 256, from.data() + misuse.first, to.data(), misuse.bytes,
+                     misuse.shift),
+              misuse.result);
+    EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(misuse.complaint));
+  }
+}
+
+TEST(EmulatedPlainBytes, RefuseToExitWithWorkUnderWay) {
+  const auto complaint = [](int waits) {
+    const Context context;
+    const Module module(kPlainBytes);
+    const Buffer<float> sums(std::vector<float>(8, 1.0f));
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(launch(module.kernel("add"), {1}, 32, 32, sums.data(), 32, waits), CUDA_ERROR_LAUNCH_FAILED);
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_THAT(complaint(0), HasSubstr("1 bulk stores may still read shared memory"));
+  EXPECT_THAT(complaint(1), HasSubstr("1 bulk additions are under way"));
+}
+
 TEST(EmulatedTensorMap, RefusesWhatTheDocumentationDoes) {
   const Context context;
   const Buffer<std::uint16_t> tensor(numbered());

@@ -66,9 +66,11 @@ __device__ uint64 descriptor(uint32 address, uint32 leading, uint32 stride) {
   return (address >> 4) | uint64{leading >> 4} << 16 | uint64{stride >> 4} << 32 | mode << 62;
 }
 
-// scores = a b^T with k-major operands; output = 1 + p v, or p v where kN is 112, with p in registers and v n-major.
+// scores = a b^T with k-major operands; output = 1 + p v, or p v where kN is 112, with p in registers and v n-major;
+// both = a v, a in shared memory.
 extern "C" __global__ void __launch_bounds__(128) test(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,
-    const __grid_constant__ TensorMap v, const unsigned short* p, float* scores, float* output) {
+    const __grid_constant__ TensorMap v, const unsigned short* p, float* scores, float* output,
+    float* both) {
   extern __shared__ __align__(1024) unsigned char memory[];
   constexpr int kPanels = 128 / kSpan;
   constexpr int kWide = (2 * kN + kSpan - 1) / kSpan;
@@ -81,7 +83,7 @@ extern "C" __global__ void __launch_bounds__(128) test(const __grid_constant__ T
   }
   __syncthreads();
   for (int i = 0; i < 3; ++i) ptx::barrier_wait(barrier + 8 * i, 0);
-  float s[kN / 2], o[kN / 2];
+  float s[kN / 2], o[kN / 2], both_sums[kN / 2];
   for (float& x : o) x = 1.0f;
   wgmma::fence();
   for (int i = 0; i < 4; ++i) {
@@ -99,14 +101,21 @@ extern "C" __global__ void __launch_bounds__(128) test(const __grid_constant__ T
         kSpan == 16 ? descriptor(start, 8 * kSpan, panel) : descriptor(start, panel, 8 * kSpan), i > 0 || kN != 112);
   }
   wgmma::commit();
+  for (int i = 0; i < 4; ++i) {
+    const uint32 first = 32 * i / kSpan, inside = 32 * i % kSpan, panel = 64 * kSpan, start = values + 16 * i * kSpan;
+    wgmma::Product<kN, kBFloat16>::shared_n_major(both_sums, descriptor(left + first * 64 * kSpan + inside, 64 * kSpan, 8 * kSpan),
+        kSpan == 16 ? descriptor(start, 8 * kSpan, panel) : descriptor(start, panel, 8 * kSpan), i > 0);
+  }
+  wgmma::commit();
   if (s[0] == s[0] || o[0] == o[0]) __trap();  // not before the wait
-  wgmma::wait<1>();
-  if (s[0] != s[0] || o[0] == o[0]) __trap();
+  wgmma::wait<2>();
+  if (s[0] != s[0] || o[0] == o[0] || both_sums[0] == both_sums[0]) __trap();
   wgmma::wait<0>();
   for (int i = 0; i < kN / 2; ++i) {
     const int place = (row + 8 * (i / 2 % 2)) * kN + i / 4 * 8 + column + i % 2;
     scores[place] = s[i];
     output[place] = o[i];
+    both[place] = both_sums[i];
   }
 }
 )";
@@ -118,22 +127,25 @@ void expect_products(int span, int n, bool bfloat16) {
       kProducts);
   const Matrix a(64, kDepth, bfloat16, 1), b(n, kDepth, bfloat16, 2), v(64, n, bfloat16, 3), p(64, 64, bfloat16, 4);
   const Buffer<std::uint16_t> device_a(a.bits), device_b(b.bits), device_v(v.bits), device_p(p.bits);
-  const Buffer<float> scores(static_cast<std::size_t>(64 * n)), output(static_cast<std::size_t>(64 * n));
+  const Buffer<float> scores(static_cast<std::size_t>(64 * n)), output(static_cast<std::size_t>(64 * n)),
+      both(static_cast<std::size_t>(64 * n));
   const unsigned wide = static_cast<unsigned>((2 * n + span - 1) / span * span);
   const unsigned bytes = 1024 + 64 * 128 + static_cast<unsigned>(n) * 128 + 64 * wide;
   check(launch(module.kernel("test"), {1}, 128, bytes, a.map(device_a, span), b.map(device_b, span),
-               v.map(device_v, span), device_p.data(), scores.data(), output.data()));
-  const auto found_scores = scores.download(), found_output = output.download();
+               v.map(device_v, span), device_p.data(), scores.data(), output.data(), both.data()));
+  const auto found_scores = scores.download(), found_output = output.download(), found_both = both.download();
   double worst = 0;
   for (int row = 0; row < 64; ++row) {
     for (int column = 0; column < n; ++column) {
-      double score = 0, sum = n == 112 ? 0 : 1;
+      double score = 0, sum = n == 112 ? 0 : 1, product = 0;
       for (int k = 0; k < 64; ++k) {
         score += a.at(row, k) * b.at(column, k);
         sum += p.at(row, k) * v.at(k, column);
+        product += a.at(row, k) * v.at(k, column);
       }
       const auto place = static_cast<std::size_t>(row * n + column);
-      worst = std::max({worst, std::abs(found_scores[place] - score), std::abs(found_output[place] - sum)});
+      worst = std::max({worst, std::abs(found_scores[place] - score), std::abs(found_output[place] - sum),
+                        std::abs(found_both[place] - product)});
     }
   }
   EXPECT_LT(worst, 1e-4) << "span " << span << ", n " << n;
@@ -177,7 +189,7 @@ TEST(EmulatedMma, MultipliesWhatLdmatrixBrings) {
   constexpr char kMultiply[] = R"(
 #include "codegen/cuda/kernels/ptx.cuh"
 using namespace harrier;
-// d = a b^T + a c with a [16][16], b [16][16] by rows of k, c [16][16] by rows of n; then a, stored again.
+// d = a b^T + a c with a [16][16], b [16][16] by rows of k, c [16][16] by rows of n; then a and its transpose, stored.
 extern "C" __global__ void __launch_bounds__(32) test(const unsigned short* in, float* d, unsigned short* again) {
   extern __shared__ __align__(1024) unsigned char memory[];
   unsigned short* values = reinterpret_cast<unsigned short*>(memory);
@@ -196,15 +208,16 @@ extern "C" __global__ void __launch_bounds__(32) test(const unsigned short* in, 
     for (int i = 0; i < 4; ++i) d[(lane / 4 + 8 * (i / 2)) * 16 + 8 * half + 2 * (lane % 4) + i % 2] = sums[half][i];
   }
   ptx::store_matrices(base + 2048 + lane % 16 * 32 + lane / 16 * 16, a[0], a[1], a[2], a[3]);
+  ptx::store_matrices_transposed(base + 2560 + (lane % 8 + lane / 16 * 8) * 32 + lane / 8 % 2 * 16, a[0], a[1], a[2], a[3]);
   __syncwarp();
-  for (int i = lane; i < 256; i += 32) again[i] = values[1024 + i];
+  for (int i = lane; i < 512; i += 32) again[i] = values[1024 + i];
 }
 )";
   for (const bool bfloat16 : {false, true}) {
     const Context context;
     const Module module(fmt::format("constexpr bool kBFloat16 = {};\n", bfloat16) + kMultiply);
     const Matrix all(48, 16, bfloat16, 5);
-    const Buffer<std::uint16_t> in(all.bits), again(256);
+    const Buffer<std::uint16_t> in(all.bits), again(512);
     const Buffer<float> d(256);
     check(launch(module.kernel("test"), {1}, 32, 4096, in.data(), d.data(), again.data()));
     const auto found = d.download();
@@ -215,7 +228,11 @@ extern "C" __global__ void __launch_bounds__(32) test(const unsigned short* in, 
         EXPECT_NEAR(found[static_cast<std::size_t>(row * 16 + column)], sum, 1e-4) << row << ", " << column;
       }
     }
-    EXPECT_EQ(again.download(), std::vector<std::uint16_t>(all.bits.begin(), all.bits.begin() + 256));
+    const auto stored = again.download();
+    for (std::size_t i = 0; i < 256; ++i) {
+      EXPECT_EQ(stored[i], all.bits[i]);
+      EXPECT_EQ(stored[256 + i], all.bits[i % 16 * 16 + i / 16]);
+    }
   }
 }
 
