@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "compiler/cuda/cuda_bound.h"
 #include "ir/error.h"
 #include "masks.h"
 #include "test_gpu.h"
@@ -179,6 +180,28 @@ TEST(GpuBackward, GivesTheSameBitsAgain) {
   const std::vector<uint8_t> first = expect_gradients_match_the_oracle(test, Kernels::kPortable);
   for (int run = 0; run < (test::is_emulated() ? 2 : 1000); ++run) {
     ASSERT_EQ(expect_gradients_match_the_oracle(test, Kernels::kPortable), first) << "run " << run;
+  }
+}
+
+TEST(GpuBackward, TakesMemoryInProportionToTheTokens) {
+  constexpr int64_t kHeads = 2, kDim = 64, kLength = 1 << 16;
+  for (const char* architecture : {"sm_90a", "sm_90"}) {
+    Workload workload = workload_of(causal(), shape_of(kHeads, kHeads, kDim));
+    workload.shape.direction = Direction::kBackward;
+    const CudaKernel kernel = compile_cuda(workload, test::gpu(), {.architecture = architecture});
+    const CudaSchedule schedule{.heads_per_group = 1, .split_tiles = 0, .split_capacity = 0};
+    const CudaBinding bound =
+        kernel.bind({}, packed_geometry({kLength}, {kLength}), {.packed = true, .schedule = schedule});
+    // LSE, delta, and sums of dQ in fp32; 64 bytes a row and a column of 64. A byte for each pair would be 4 GiB.
+    const int64_t rows = 2 * kHeads * kLength / 64;
+    EXPECT_LT(bound->build.memory.bytes() + bound->build.columns->memory.bytes(), 64 * rows + 8192) << architecture;
+    const cuda::DeviceMemory memory(test::gpu().device, kHeads * kLength * kDim * 2);
+    const cuda::DeviceMemory lse(test::gpu().device, kHeads * kLength * 4);
+    const CudaTensor tensor{
+        .data = memory.pointer(), .batch_stride = 0, .token_stride = kHeads * kDim, .head_stride = kDim};
+    const CudaTensors tensors{tensor, tensor, tensor, tensor, {.data = lse.pointer(), .head_stride = kLength}};
+    const CudaLaunch launch = kernel.prepare_backward(tensors, {tensor, tensor, tensor, tensor}, bound);
+    EXPECT_LT(launch.workspace_bytes(), kHeads * (kLength + 128) * (8 + 4 * kDim) + 8192) << architecture;
   }
 }
 
