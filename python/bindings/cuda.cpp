@@ -1,0 +1,140 @@
+// GPUs: compile, bind on the device, prepare, enqueue. Addresses come as numbers; whoever owns the memory keeps it.
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/tuple.h>
+
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "bindings.h"
+#include "compiler/harrier_cuda.h"
+#include "host_call.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace harrier::python {
+namespace {
+
+/// (address, batch stride, token stride, head stride), strides in elements.
+using Placed = std::tuple<uint64_t, int64_t, int64_t, int64_t>;
+/// (address, element type, shape) of an array of the pattern.
+using PlacedArray = std::tuple<uint64_t, std::string, std::vector<int64_t>>;
+
+CudaTensor tensor_at(const Placed& placed) {
+  const auto& [address, batch_stride, token_stride, head_stride] = placed;
+  return {.data = address, .batch_stride = batch_stride, .token_stride = token_stride, .head_stride = head_stride};
+}
+
+ElementType element_type_named(const std::string& name) {
+  for (int i = 0; i <= static_cast<int>(ElementType::kFloat64); ++i) {
+    const auto type = static_cast<ElementType>(i);
+    if (name == name_of(type)) return type;
+  }
+  throw InvalidInput(name + " is no type of an array of a pattern; convert it to int32 or float32");
+}
+
+CudaDeviceInputs device_inputs(int64_t batch, bool packed, int64_t query_tokens, int64_t key_tokens,
+                               int64_t longest_query, int64_t longest_key, std::pair<uint64_t, uint64_t> cu_seqlens,
+                               std::pair<uint64_t, uint64_t> valid, const std::map<std::string, PlacedArray>& arrays) {
+  CudaDeviceInputs inputs{.batch = batch,
+                          .packed = packed,
+                          .query_tokens = query_tokens,
+                          .key_tokens = key_tokens,
+                          .longest_query = longest_query,
+                          .longest_key = longest_key,
+                          .cu_query = cu_seqlens.first,
+                          .cu_key = cu_seqlens.second,
+                          .query_valid = valid.first,
+                          .key_valid = valid.second};
+  for (const auto& [name, placed] : arrays) {
+    const auto& [address, type, shape] = placed;
+    inputs.arrays[name] = {.data = address, .type = element_type_named(type), .shape = shape};
+  }
+  return inputs;
+}
+
+CudaLaunch prepare(const CudaKernel& kernel, const CudaBinding& binding, const Placed& q, const Placed& k,
+                   const Placed& v, const Placed& out, const std::optional<Placed>& lse) {
+  CudaTensors tensors{.q = tensor_at(q), .k = tensor_at(k), .v = tensor_at(v), .out = tensor_at(out)};
+  if (lse) {
+    const auto& [address, batch_stride, token_stride, head_stride] = *lse;
+    tensors.lse = {
+        .data = address, .batch_stride = batch_stride, .head_stride = head_stride, .token_stride = token_stride};
+  }
+  const nb::gil_scoped_release unlocked;
+  return kernel.prepare(tensors, binding);
+}
+
+/// What Python holds of a binding; only `prepare` looks inside.
+struct HeldBinding {
+  CudaBinding binding;
+};
+
+StoreHandle store_for(bool use_cache) { return use_cache ? open_store() : nullptr; }
+
+}  // namespace
+
+void bind_cuda(nb::module_& module) {
+  nb::class_<Gpu>(module, "Gpu", "A GPU in use, and the compiler for it.")
+      .def(nb::new_([](int ordinal) {
+             const nb::gil_scoped_release unlocked;
+             return open_gpu({.ordinal = ordinal, .libcuda = {}, .libnvrtc = {}});
+           }),
+           "ordinal"_a = 0)
+      .def_prop_ro("name", [](const Gpu& self) { return self.device->facts().name; })
+      .def_prop_ro("ordinal", [](const Gpu& self) { return self.device->facts().ordinal; })
+      .def_prop_ro("architecture", [](const Gpu& self) { return target_of(self).architecture; });
+
+  nb::class_<HeldBinding>(module, "CudaBinding", "Lengths and arrays of a batch, on the device.");
+
+  nb::class_<CudaLaunch>(module, "CudaLaunch", "A launch with all its addresses.")
+      .def(
+          "enqueue",
+          [](const CudaLaunch& self, uint64_t stream) {
+            const nb::gil_scoped_release unlocked;
+            self.enqueue(reinterpret_cast<cuda::Stream>(stream));
+          },
+          "stream"_a, "Enqueues the kernel on a stream, given as its address; allocates and waits for nothing.")
+      .def_prop_ro("workspace_bytes", &CudaLaunch::workspace_bytes)
+      .def_prop_ro("split_rows", &CudaLaunch::split_rows);
+
+  nb::class_<CudaKernel>(module, "CudaKernel", "A workload compiled for a GPU.")
+      .def("run", run_on_host<CudaKernel>, "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none(), "lengths"_a, "arrays"_a,
+           "As CpuKernel.run, on arrays of the host: copies them to the GPU and the results back.")
+      .def(
+          "bind_on_device",
+          [](const CudaKernel& self, int64_t batch, bool packed, int64_t query_tokens, int64_t key_tokens,
+             int64_t longest_query, int64_t longest_key, std::pair<uint64_t, uint64_t> cu_seqlens,
+             std::pair<uint64_t, uint64_t> valid, const std::map<std::string, PlacedArray>& arrays) {
+            const CudaDeviceInputs inputs = device_inputs(batch, packed, query_tokens, key_tokens, longest_query,
+                                                          longest_key, cu_seqlens, valid, arrays);
+            const nb::gil_scoped_release unlocked;
+            return HeldBinding{self.bind_on_device(inputs)};
+          },
+          "batch"_a, "packed"_a, "query_tokens"_a, "key_tokens"_a, "longest_query"_a, "longest_key"_a, "cu_seqlens"_a,
+          "valid"_a, "arrays"_a)
+      .def(
+          "prepare",
+          [](const CudaKernel& self, const HeldBinding& held, const Placed& q, const Placed& k, const Placed& v,
+             const Placed& out,
+             const std::optional<Placed>& lse) { return prepare(self, held.binding, q, k, v, out, lse); },
+          "binding"_a, "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none())
+      .def_prop_ro("array_names", [](const CudaKernel& self) { return self.compilation().array_names; })
+      .def_prop_ro("plan", [](const CudaKernel& self) { return print(self.compilation().plan); })
+      .def_prop_ro("notes", &CudaKernel::notes)
+      .def_prop_ro("was_cached", &CudaKernel::was_cached)
+      .def("code", [](const CudaKernel& self) { return self.compilation().source; }, "The kernel's CUDA text.");
+
+  nb::class_<CudaCompiler>(module, "CudaCompiler", "Compiles for one GPU, and remembers by structure.")
+      .def(
+          "__init__",
+          [](CudaCompiler* self, const Gpu& gpu, bool use_cache) {
+            new (self) CudaCompiler(gpu, {.plan = {}, .use_cache = use_cache, .store = store_for(use_cache)});
+          },
+          "gpu"_a, "use_cache"_a = true)
+      .def("compile", &CudaCompiler::compile, "workload"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def_prop_ro("compilations", &CudaCompiler::compilations);
+}
+
+}  // namespace harrier::python

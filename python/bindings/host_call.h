@@ -1,0 +1,41 @@
+// One attention call on arrays of the host, forward or backward, as Python hands it over.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <vector>
+
+#include "arrays.h"
+#include "compiler/harrier.h"
+
+namespace harrier::python {
+
+/// Lengths of a call: those of padded rows, or offsets of packed sequences.
+struct Lengths {
+  std::vector<int64_t> lengths;
+  std::vector<int64_t> key_lengths;
+  std::vector<int64_t> cu_seqlens;
+  std::vector<int64_t> key_cu_seqlens;
+};
+
+AttentionTensors host_tensors(const ReadArray& q, const ReadArray& k, const ReadArray& v, Lengths lengths);
+
+/// `run` on any kernel that runs on arrays of the host, without the interpreter's lock.
+template <typename AnyKernel>
+RunReport run_on_host(const AnyKernel& kernel, const ReadArray& q, const ReadArray& k, const ReadArray& v,
+                      const WrittenArray& out, const std::optional<WrittenArray>& lse, Lengths lengths,
+                      const ReadArrays& arrays) {
+  AttentionTensors tensors = host_tensors(q, k, v, std::move(lengths));
+  tensors.out = view_tensor("out", out);
+  if (lse) tensors.lse = view_tensor("lse", *lse);
+  const Bindings bindings = view_bindings(arrays);
+  const nanobind::gil_scoped_release unlocked;
+  return kernel.run(tensors, bindings);
+}
+
+}  // namespace harrier::python

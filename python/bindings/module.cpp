@@ -1,0 +1,10 @@
+// The extension module. It is thin: what patterns mean, and every check, is the compiler's.
+#include "bindings.h"
+
+NB_MODULE(_harrier, module) {
+  module.doc() = "The compiled half of the package `harrier`, whose Python half is the interface to use.";
+  harrier::python::bind_errors(module);
+  harrier::python::bind_workload(module);
+  harrier::python::bind_kernel(module);
+  harrier::python::bind_cuda(module);
+}
