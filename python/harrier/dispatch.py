@@ -23,6 +23,8 @@ def attention(
     key_lengths: Any = None,
     cu_seqlens: Any = None,
     key_cu_seqlens: Any = None,
+    max_seqlen: int | None = None,
+    key_max_seqlen: int | None = None,
     arrays: Mapping[str, Any] | None = None,
     return_lse: bool = False,
 ) -> Any:
@@ -35,14 +37,36 @@ def attention(
     pattern: a mask (`hr.causal & hr.window(1024, 0)`), an `hr.Pattern`, or a mask's text.
     lengths, key_lengths: valid lengths of padded rows, whole numbers [batch].
     cu_seqlens, key_cu_seqlens: offsets of packed sequences, whole numbers [batch + 1] that rise from 0.
+    max_seqlen, key_max_seqlen: a bound of packed lengths, which saves a GPU work where sequences are many.
     arrays: those of the pattern's arrays that it does not carry, by name.
 
     Returns the output, [..., value dim] of q's library and type; with `return_lse` also the logarithm of each softmax's
     denominator, float32 [batch, heads, length] or [tokens, heads], -inf where a query sees no key.
 
+    Tensors of torch may lie on the CPU or a GPU, where work goes to the current stream; gradients flow to q, k, v and the
+    pattern's float arrays; torch.compile traces the call whole, with dynamic lengths. Autocast and nested jagged tensors
+    [batch, heads, length, dim] are understood.
+
     Raises InvalidInput for what does not fit, ToolchainError where no compiler is built in, DeviceError.
     """
     pattern = as_pattern(pattern)
+    if host_arrays.is_torch(q):
+        from . import torch_ops
+
+        return torch_ops.attention(
+            q,
+            k,
+            v,
+            pattern,
+            lengths=lengths,
+            key_lengths=key_lengths,
+            cu_seqlens=cu_seqlens,
+            key_cu_seqlens=key_cu_seqlens,
+            max_seqlen=max_seqlen,
+            key_max_seqlen=key_max_seqlen,
+            arrays=arrays,
+            return_lse=return_lse,
+        )
     kernel = Kernel(pattern, shape_of(q, k, v, is_packed=cu_seqlens is not None))
     return kernel(
         q,

@@ -1,0 +1,131 @@
+"""Attention on tensors of a GPU: bound, prepared and enqueued on torch's current stream, with no copy and no waiting.
+
+What is compiled, bound and prepared is kept for calls that are alike, down to addresses: torch's allocator hands a loop the
+same memory again and again. Lengths and arrays stay on the device, so what they hold may change between such calls.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import threading
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+
+from . import _harrier
+from ._harrier import DeviceError, InvalidInput
+from .kernels import cuda_compiler
+
+Tensor = torch.Tensor
+
+_MOST_LAUNCHES = 256  # kept, each with its workspace
+
+
+@dataclass
+class Call:
+    """One call's tensors. `out` and `lse` are written."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    out: Tensor
+    lse: Tensor
+    lengths: Tensor | None
+    key_lengths: Tensor | None
+    cu_seqlens: Tensor | None
+    key_cu_seqlens: Tensor | None
+    arrays: dict[str, Tensor]
+    max_seqlen: int | None
+    key_max_seqlen: int | None
+
+
+def forward(call: Call, workload: str) -> None:
+    """Enqueues the kernel on the current stream of the tensors' device."""
+    ordinal = call.q.device.index
+    # A launch has a workspace of its own, so it must not run on two streams at a time.
+    stream = torch.cuda.current_stream(call.q.device).cuda_stream
+    offsets = _int32(call.cu_seqlens, "cu_seqlens"), _int32(call.key_cu_seqlens, "key_cu_seqlens")
+    valid = _valid_lengths(call)
+    bound = {name: _array_place(array) for name, array in call.arrays.items()}
+    extents = _extents(call)
+    tensors = tuple(_place(x) for x in (call.q, call.k, call.v, call.out, call.lse))
+    addresses = tuple(tuple(0 if x is None else x.data_ptr() for x in pair) for pair in (offsets, valid))
+    key = (ordinal, stream, workload, tensors, extents, addresses, tuple(bound.values()))
+    with torch.cuda.device(ordinal), _launches_lock:
+        launch = _launches.get(key)
+        if launch is None:
+            kernel = _kernel(workload, ordinal)
+            binding = kernel.bind_on_device(*extents, *addresses, bound)
+            launch = kernel.prepare(binding, *tensors)
+            _launches[key] = launch
+            while len(_launches) > _MOST_LAUNCHES:
+                _launches.popitem(last=False)
+        else:
+            _launches.move_to_end(key)
+        launch.enqueue(stream)
+    for x in (*offsets, *valid):
+        if x is not None and x not in (call.cu_seqlens, call.key_cu_seqlens, call.lengths, call.key_lengths):
+            x.record_stream(torch.cuda.current_stream(call.q.device))
+
+
+def refuse_backward() -> NoReturn:
+    """Raises DeviceError: there are no backward kernels for GPUs yet."""
+    raise DeviceError("gradients run on the CPU so far; detach what needs none, or move the tensors to the CPU")
+
+
+_launches: collections.OrderedDict[Any, Any] = collections.OrderedDict()
+_launches_lock = threading.Lock()
+
+
+@functools.lru_cache(maxsize=4096)
+def _kernel(workload: str, ordinal: int) -> _harrier.CudaKernel:
+    return cuda_compiler(ordinal).compile(_harrier.Workload(workload))
+
+
+def _extents(call: Call) -> tuple[int, bool, int, int, int, int]:
+    """Batch, whether packed, tokens of queries and keys, and the longest sequences of both."""
+    q, k = call.q, call.k
+    if call.cu_seqlens is None:
+        return (q.shape[0], False, q.shape[0] * q.shape[2], k.shape[0] * k.shape[2], q.shape[2], k.shape[2])
+    longest = q.shape[0] if call.max_seqlen is None else min(call.max_seqlen, q.shape[0])
+    key_longest = call.key_max_seqlen
+    if key_longest is None:
+        key_longest = longest if call.key_cu_seqlens is None and call.max_seqlen is not None else k.shape[0]
+    return (call.cu_seqlens.numel() - 1, True, q.shape[0], k.shape[0], longest, min(key_longest, k.shape[0]))
+
+
+def _valid_lengths(call: Call) -> tuple[Tensor | None, Tensor | None]:
+    """Of queries and keys; those of the queries are the keys' too where both have one extent."""
+    lengths, key_lengths = _int32(call.lengths, "lengths"), _int32(call.key_lengths, "key_lengths")
+    if key_lengths is None and call.cu_seqlens is None and call.q.shape[2] == call.k.shape[2]:
+        key_lengths = lengths
+    return lengths, key_lengths
+
+
+def _int32(value: Tensor | None, name: str) -> Tensor | None:
+    if value is None:
+        return None
+    if not value.is_cuda:
+        raise InvalidInput(f"{name} lies on {value.device}; move it to the tensors' GPU")
+    if value.dim() != 1 or value.dtype.is_floating_point:
+        raise InvalidInput(f"{name} is {value.dtype} of shape {list(value.shape)}, expected int32 in one dimension")
+    return value.to(torch.int32).contiguous()
+
+
+def _place(x: Tensor) -> tuple[int, int, int, int]:
+    """Address, and strides of batch, token and head, of [batch, heads, length, ...] or packed [tokens, heads, ...]."""
+    is_lse = x.dtype == torch.float32
+    if not is_lse and x.stride(-1) != 1 and x.shape[-1] > 1:
+        raise InvalidInput(
+            f"a tensor of shape {list(x.shape)} has stride {x.stride(-1)} in its last dimension, expected 1; make it contiguous there"
+        )
+    is_packed = x.dim() == (2 if is_lse else 3)
+    if is_packed:
+        return (x.data_ptr(), 0, x.stride(0), x.stride(1))
+    return (x.data_ptr(), x.stride(0), x.stride(2), x.stride(1))
+
+
+def _array_place(x: Tensor) -> tuple[int, str, tuple[int, ...]]:
+    return (x.data_ptr(), str(x.dtype).removeprefix("torch."), tuple(x.shape))

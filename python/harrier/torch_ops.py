@@ -1,0 +1,345 @@
+"""Attention on tensors of torch: operators with fake implementations and gradients, which torch.compile traces whole.
+
+`torch.ops.harrier.attention` and `attention_backward` take a pattern as its text and its arrays in the order in which the
+text names them, so that patterns that come and go cost no more than looking their text up.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import _harrier, torch_cuda
+from ._harrier import InvalidInput, Lengths
+from .kernels import cpu_compiler
+from .patterns import Pattern
+
+Tensor = torch.Tensor
+_DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+torch.library.define(
+    "harrier::attention",
+    "(Tensor q, Tensor k, Tensor v, Tensor? lengths, Tensor? key_lengths, Tensor? cu_seqlens, Tensor? key_cu_seqlens, "
+    "Tensor[] arrays, str pattern, SymInt? max_seqlen, SymInt? key_max_seqlen) -> (Tensor, Tensor)",
+)
+torch.library.define(
+    "harrier::attention_backward",
+    "(Tensor d_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor? lengths, Tensor? key_lengths, "
+    "Tensor? cu_seqlens, Tensor? key_cu_seqlens, Tensor[] arrays, str pattern, SymInt? max_seqlen, SymInt? key_max_seqlen, "
+    "int[] wanted) -> (Tensor, Tensor, Tensor, Tensor[])",
+)
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pattern: Pattern,
+    *,
+    lengths: Any,
+    key_lengths: Any,
+    cu_seqlens: Any,
+    key_cu_seqlens: Any,
+    max_seqlen: int | None,
+    key_max_seqlen: int | None,
+    arrays: Mapping[str, Any] | None,
+    return_lse: bool,
+) -> Any:
+    """`harrier.attention` where q, k and v are tensors of torch."""
+    if q.is_nested:
+        return _nested_attention(q, k, v, pattern, arrays, return_lse)
+    if torch.is_autocast_enabled(q.device.type):
+        dtype = torch.get_autocast_dtype(q.device.type)
+        q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+    out, lse = torch.ops.harrier.attention(
+        q,
+        k,
+        v,
+        _as_lengths(lengths, q),
+        _as_lengths(key_lengths, q),
+        _as_lengths(cu_seqlens, q),
+        _as_lengths(key_cu_seqlens, q),
+        _arrays_in_order(pattern, arrays, q),
+        pattern.text,
+        max_seqlen,
+        key_max_seqlen,
+    )
+    return (out, lse) if return_lse else out
+
+
+def _nested_attention(
+    q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, arrays: Mapping[str, Any] | None, return_lse: bool
+) -> Tensor:
+    """Jagged [batch, heads, length, dim], as scaled_dot_product_attention takes them: packed underneath."""
+    if return_lse:
+        raise InvalidInput("return_lse of nested tensors: not available; pass values() and offsets() as cu_seqlens")
+    if any(x.layout != torch.jagged or x.dim() != 4 for x in (q, k, v)):
+        raise InvalidInput(
+            "nested tensors must be jagged [batch, heads, length, dim]; make them with layout=torch.jagged"
+        )
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    out = attention(
+        q.values(),
+        k.values(),
+        v.values(),
+        pattern,
+        lengths=None,
+        key_lengths=None,
+        cu_seqlens=q.offsets(),
+        key_cu_seqlens=k.offsets(),
+        max_seqlen=None,
+        key_max_seqlen=None,
+        arrays=arrays,
+        return_lse=False,
+    )
+    return torch.nested.nested_tensor_from_jagged(out, q.offsets()).transpose(1, 2)
+
+
+def _as_lengths(value: Any, q: Tensor) -> Tensor | None:
+    return value if value is None or isinstance(value, Tensor) else torch.as_tensor(value, device=q.device)
+
+
+def _arrays_in_order(pattern: Pattern, given: Mapping[str, Any] | None, q: Tensor) -> list[Tensor]:
+    """The pattern's arrays, dense and on q's device. Floats stay what gradients flow through."""
+    bound = pattern.arrays if given is None else {**pattern.arrays, **given}
+    for name in bound:
+        if name not in pattern.array_names:
+            known = ", ".join(pattern.array_names) or "none"
+            raise InvalidInput(f"@{name} is no array of the pattern; its arrays are: {known}")
+    arrays = []
+    for name in pattern.array_names:
+        if name not in bound:
+            raise InvalidInput(f"@{name} of the pattern is not bound; give it in arrays")
+        value = bound[name]
+        if not isinstance(value, Tensor):
+            value = torch.as_tensor(value, device=q.device)
+        if value.device != q.device:
+            raise InvalidInput(f"@{name} lies on {value.device} and q on {q.device}; move it there")
+        if name in pattern.learned and value.dtype in (torch.bfloat16, torch.float16, torch.float64):
+            value = value.float()
+        arrays.append(value.contiguous())
+    return arrays
+
+
+@functools.lru_cache(maxsize=4096)
+def array_names(pattern: str) -> tuple[str, ...]:
+    """Names of a pattern's arrays, in the order in which operators are handed them."""
+    parsed = _harrier.Workload(f"attention pattern {{\n{pattern}\n}}")
+    return tuple(name for name, _, _ in parsed.arrays)
+
+
+def shape_text(q: Tensor, k: Tensor, v: Tensor, direction: str) -> str:
+    """The clauses of a workload that these tensors call for."""
+    return (
+        f"heads {q.shape[1]} kv_heads {k.shape[1]} head_dim {q.shape[-1]} value_dim {v.shape[-1]} "
+        f"dtype {_DTYPES[q.dtype]} direction {direction}"
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _cpu_kernel(pattern: str, shape: str) -> _harrier.CpuKernel:
+    return cpu_compiler().compile(_harrier.Workload(f"attention pattern {{\n{shape}\n{pattern}\n}}"))
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor | None) -> None:
+    """What must hold before there is a shape to compile for; all else is checked by the kernel. Raises InvalidInput."""
+    if q.dtype not in _DTYPES:
+        raise InvalidInput(f"q holds {str(q.dtype)[6:]}, kernels take float32, float16 and bfloat16; convert it")
+    for x, name in ((k, "k"), (v, "v")):
+        if x.device != q.device:
+            raise InvalidInput(f"{name} lies on {x.device} and q on {q.device}; move it there")
+        if x.dtype != q.dtype:
+            raise InvalidInput(f"{name} holds {str(x.dtype)[6:]} and q {str(q.dtype)[6:]}; convert one of them")
+    rank, layout = (4, "[batch, heads, length, dim]") if cu_seqlens is None else (3, "[tokens, heads, dim]")
+    for x, name in ((q, "q"), (k, "k"), (v, "v")):
+        if x.dim() != rank:
+            hint = "packed tensors need cu_seqlens" if cu_seqlens is None else "packed tensors are that with cu_seqlens"
+            raise InvalidInput(f"{name} has {x.dim()} dimensions, expected {layout}; {hint}")
+
+
+def _new_out(q: Tensor, v: Tensor) -> Tensor:
+    """Laid out as q is, where it can be."""
+    if q.shape[-1] == v.shape[-1]:
+        return torch.empty_like(q)
+    return q.new_empty((*q.shape[:-1], v.shape[-1]))
+
+
+def _new_lse(q: Tensor) -> Tensor:
+    return q.new_empty(q.shape[:-1], dtype=torch.float32)
+
+
+def _host_lengths(*lengths: Tensor | None) -> Lengths:
+    return Lengths(*([] if x is None else np.asarray(x.cpu()).tolist() for x in lengths))
+
+
+def _forward_cpu(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Tensor | None,
+    key_lengths: Tensor | None,
+    cu_seqlens: Tensor | None,
+    key_cu_seqlens: Tensor | None,
+    arrays: Sequence[Tensor],
+    pattern: str,
+    max_seqlen: int | None,
+    key_max_seqlen: int | None,
+) -> tuple[Tensor, Tensor]:
+    _check(q, k, v, cu_seqlens)
+    kernel = _cpu_kernel(pattern, shape_text(q, k, v, "forward"))
+    out, lse = _new_out(q, v), _new_lse(q)
+    call_lengths = _host_lengths(lengths, key_lengths, cu_seqlens, key_cu_seqlens)
+    bound = dict(zip(array_names(pattern), (x.detach() for x in arrays)))
+    kernel.run(q.detach(), k.detach(), v.detach(), out, lse, call_lengths, bound)
+    return out, lse
+
+
+def _forward_cuda(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Tensor | None,
+    key_lengths: Tensor | None,
+    cu_seqlens: Tensor | None,
+    key_cu_seqlens: Tensor | None,
+    arrays: Sequence[Tensor],
+    pattern: str,
+    max_seqlen: int | None,
+    key_max_seqlen: int | None,
+) -> tuple[Tensor, Tensor]:
+    _check(q, k, v, cu_seqlens)
+    out, lse = _new_out(q, v), _new_lse(q)
+    torch_cuda.forward(
+        torch_cuda.Call(
+            q=q,
+            k=k,
+            v=v,
+            out=out,
+            lse=lse,
+            lengths=lengths,
+            key_lengths=key_lengths,
+            cu_seqlens=cu_seqlens,
+            key_cu_seqlens=key_cu_seqlens,
+            arrays=dict(zip(array_names(pattern), arrays)),
+            max_seqlen=max_seqlen,
+            key_max_seqlen=key_max_seqlen,
+        ),
+        f"attention pattern {{\n{shape_text(q, k, v, 'forward')}\n{pattern}\n}}",
+    )
+    return out, lse
+
+
+def _forward_fake(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    _check(q, k, v, rest[2])
+    return _new_out(q, v), _new_lse(q)
+
+
+def _backward_cpu(
+    d_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    lengths: Tensor | None,
+    key_lengths: Tensor | None,
+    cu_seqlens: Tensor | None,
+    key_cu_seqlens: Tensor | None,
+    arrays: Sequence[Tensor],
+    pattern: str,
+    max_seqlen: int | None,
+    key_max_seqlen: int | None,
+    wanted: Sequence[int],
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    kernel = _cpu_kernel(pattern, shape_text(q, k, v, "backward"))
+    names = array_names(pattern)
+    d_q, d_k, d_v, d_arrays = _new_gradients(q, k, v, arrays, wanted)
+    kernel.run_backward(
+        q=q.detach(),
+        k=k.detach(),
+        v=v.detach(),
+        out=out.detach(),
+        lse=lse.detach(),
+        d_out=d_out.detach(),
+        d_q=d_q,
+        d_k=d_k,
+        d_v=d_v,
+        d_arrays={names[i]: gradient for i, gradient in zip(wanted, d_arrays)},
+        lengths=_host_lengths(lengths, key_lengths, cu_seqlens, key_cu_seqlens),
+        arrays=dict(zip(names, (x.detach() for x in arrays))),
+    )
+    return d_q, d_k, d_v, d_arrays
+
+
+def _backward_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    torch_cuda.refuse_backward()
+
+
+def _backward_fake(
+    d_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    return _new_gradients(q, k, v, rest[4], rest[8])
+
+
+def _new_gradients(
+    q: Tensor, k: Tensor, v: Tensor, arrays: Sequence[Tensor], wanted: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    # Dense even where the tensor is a broadcast view, for its gradient has an element for each of its own.
+    d_q, d_k, d_v = (torch.empty_like(x) for x in (q, k, v))
+    return d_q, d_k, d_v, [torch.empty_like(arrays[i], memory_format=torch.contiguous_format) for i in wanted]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, lengths, key_lengths, cu_seqlens, key_cu_seqlens, arrays, pattern, max_seqlen, key_max_seqlen = inputs
+    ctx.save_for_backward(q, k, v, *output, lengths, key_lengths, cu_seqlens, key_cu_seqlens, *arrays)
+    ctx.rest = (pattern, max_seqlen, key_max_seqlen)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, d_out: Tensor | None, d_lse: Tensor | None) -> tuple[Any, ...]:
+    q, k, v, out, lse, lengths, key_lengths, cu_seqlens, key_cu_seqlens, *arrays = ctx.saved_tensors
+    needed = ctx.needs_input_grad[7]
+    wanted = [i for i in range(len(arrays)) if needed[i]]
+    if d_out is None and d_lse is None:
+        return (None,) * 11
+    d_out = torch.zeros_like(out) if d_out is None else d_out.to(q.dtype)
+    value_dim = v.shape[-1]
+    if d_lse is not None:
+        v, out, d_out = _with_lse_column(v, out, lse, d_out, d_lse)
+    if d_out.stride(-1) != 1:
+        d_out = d_out.contiguous()
+    d_q, d_k, d_v, d_wanted = torch.ops.harrier.attention_backward(
+        d_out, q, k, v, out, lse, lengths, key_lengths, cu_seqlens, key_cu_seqlens, arrays, *ctx.rest, wanted
+    )
+    d_arrays: list[Tensor | None] = [None] * len(arrays)
+    for i, gradient in zip(wanted, d_wanted):
+        d_arrays[i] = gradient
+    return (d_q, d_k, d_v[..., :value_dim], None, None, None, None, d_arrays, None, None, None)
+
+
+def _with_lse_column(
+    v: Tensor, out: Tensor, lse: Tensor, d_out: Tensor, d_lse: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """v, out and d_out with one value more, by which the gradient of lse comes in.
+
+    Weights P move scores by P (d_out v^T - rowsum(d_out out) + d_lse). A column of zeros in v, of ones in d_out and of
+    -d_lse in out adds nothing to the first term and takes d_lse from the second. Value dims are multiples of 8.
+    """
+    d_lse = torch.where(lse.isinf(), 0.0, d_lse)  # a query that sees no key
+    pad = torch.nn.functional.pad
+    column = pad(-d_lse.to(out.dtype)[..., None], (0, 7))
+    ones = pad(torch.ones_like(column[..., :1]), (0, 7))
+    return pad(v, (0, 8)), torch.cat([out, column], -1), torch.cat([d_out, ones], -1)
+
+
+torch.library.impl("harrier::attention", "CPU", _forward_cpu)
+torch.library.impl("harrier::attention", "CUDA", _forward_cuda)
+torch.library.register_fake("harrier::attention", _forward_fake)
+torch.library.register_autograd("harrier::attention", _backward, setup_context=_setup_context)
+torch.library.impl("harrier::attention_backward", "CPU", _backward_cpu)
+torch.library.impl("harrier::attention_backward", "CUDA", _backward_cuda)
+torch.library.register_fake("harrier::attention_backward", _backward_fake)
