@@ -12,6 +12,9 @@ tensors of torch; `compile` gives a kernel to keep. Errors are one line: `Invali
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._harrier import DeviceError, InternalError, InvalidInput, ToolchainError
 from .dispatch import attention
 from .expressions import (
@@ -57,4 +60,26 @@ from .masks import (
 from .patterns import Pattern, sink_logit
 from .workloads import Shape, Workload, parse
 
+if TYPE_CHECKING:
+    from .flex import BlockMask, and_masks, create_block_mask, flex_attention, or_masks
+
 __version__ = "0.1.0"
+
+# What needs torch is imported when it is asked for.
+_NEED_TORCH = {
+    "BlockMask": ".flex",
+    "and_masks": ".flex",
+    "create_block_mask": ".flex",
+    "flex_attention": ".flex",
+    "or_masks": ".flex",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEED_TORCH:
+        raise AttributeError(f"module 'harrier' has no attribute {name!r}")
+    return getattr(importlib.import_module(_NEED_TORCH[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NEED_TORCH])

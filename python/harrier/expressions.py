@@ -386,7 +386,9 @@ kv_len = variable("kv_len")
 q_token = variable("q_token")
 k_token = variable("k_token")
 
-Role = Literal["int", "float"]
+Role = Literal[
+    "atom", "int", "float"
+]  # what an array is to a pattern: read by an atom, or what it holds in an expression
 NameOf = Callable[[Array, Role], str]
 
 

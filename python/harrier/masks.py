@@ -59,11 +59,14 @@ class Mask:
 
 
 class Names:
-    """Gives every array a name of its own: those that have one keep it, arrays that patterns carry get what is free."""
+    """Gives every array a name of its own: those that have one keep it, arrays that patterns carry get what is free.
+
+    An array that is used in two ways, by an atom and by an expression say, has two names, for the language wants it so.
+    """
 
     def __init__(self) -> None:
         self.bound: dict[str, tuple[Any, Role | None]] = {}
-        self._names: dict[tuple[int, Role], str] = {}
+        self._names: dict[tuple[int, str, Role], str] = {}
         self._taken: set[str] = set()
 
     def name_of(self, array: Array, role: Role) -> str:
@@ -74,7 +77,7 @@ class Names:
                 )
             self._taken.add(array.name)
             return array.name
-        key = (id(array.value), role)
+        key = (id(array.value), array.name, role)
         if key not in self._names:
             name, count = array.name, 1
             while name in self._taken:
@@ -93,7 +96,7 @@ def _write_part(part: Part, name_of: NameOf) -> str:
         return part.write(name_of)
     if isinstance(part, Expression):
         return write(part, name_of, "int")
-    return f"@{name_of(part, 'int')}"
+    return f"@{name_of(part, 'atom')}"
 
 
 def _join(op: str, left: Mask, right: Mask) -> Mask:
@@ -192,7 +195,7 @@ def bigbird(block: int, random: int, table: Any = None, *, seed: int | None = No
         raise InvalidInput("bigbird takes a table, a seed or zero=True; give one of them")
     start = f"bigbird({_integer(block, 'block')}, {_integer(random, 'random')}, "
     if table is not None:
-        return _atom(start, array(table, "table"), ")")
+        return _atom(start, array(table, "random"), ")")
     return _atom(start, "zero)" if zero else f"seed={_integer(seed, 'seed')})")
 
 
