@@ -12,14 +12,12 @@
 #include "cli/draw_arrays.h"
 #include "cli/json_text.h"
 #include "cli/output_file.h"
-#include "cli/svg.h"
-#include "cli/terminal.h"
 #include "cli/workload_file.h"
 #include "compiler/cpu_backend.h"
 #include "compiler/cuda/choose_cuda_plan.h"
 #include "compiler/harrier.h"
+#include "compiler/harrier_show.h"
 #include "compiler/passes/choose_plan.h"
-#include "compiler/passes/lower_pattern.h"
 #include "compiler/passes/simplify.h"
 #include "ir/geometry.h"
 
@@ -28,17 +26,9 @@ namespace {
 
 constexpr int64_t kLongestLength = (int64_t{1} << 31) - 1;
 constexpr int64_t kLargestTile = 4096;
-constexpr int64_t kMostTerminalRows = 48;
-constexpr int64_t kMostSvgCells = 128;     // each way
-constexpr int64_t kMostDetailCells = 512;  // each way
 
-struct Tile {
-  int64_t queries;
-  int64_t keys;
-};
-
-Tile parse_tile(const std::string& text) {
-  Tile tile{};
+TileSize parse_tile(const std::string& text) {
+  TileSize tile{};
   const char* const end = text.data() + text.size();
   const auto [middle, error] = std::from_chars(text.data(), end, tile.queries);
   bool is_read = error == std::errc() && middle != end && *middle == 'x';
@@ -81,44 +71,9 @@ Scene choose_scene(const ShowOptions& options, const Workload& workload) {
           .batch = workload.batch};
 }
 
-/// All that the drawings need.
-struct Scenery {
-  const Workload& workload;  // simplified
-  const Scene& scene;
-  const BoundPattern& bound;
-  int64_t head;
-};
-
-TilePicture take_picture(const Scenery& scenery, Tile tile, int64_t max_rows, int64_t max_columns) {
-  const TileMap map = classify_tiles(scenery.workload.pattern, scenery.workload.shape, scenery.bound,
-                                     scenery.scene.geometry, tile.queries, tile.keys);
-  return picture_tiles(map, scenery.scene.geometry.sequences[scenery.scene.batch_row], scenery.scene.batch_row,
-                       scenery.head, max_rows, max_columns);
-}
-
-/// Cells inside the tiles, an eighth of a tile each way, as long as they can be told apart.
-std::optional<TilePicture> take_detail(const Scenery& scenery, Tile tile) {
-  const auto finer = [](int64_t size) {
-    return size % 8 == 0 ? size / 8 : size % 4 == 0 ? size / 4 : size % 2 == 0 ? size / 2 : size;
-  };
-  const Tile cell{.queries = finer(tile.queries), .keys = finer(tile.keys)};
-  const Sequence& sequence = scenery.scene.geometry.sequences[scenery.scene.batch_row];
-  const bool is_worth_it = (cell.queries < tile.queries || cell.keys < tile.keys) &&
-                           sequence.query_length <= kMostDetailCells * cell.queries &&
-                           sequence.key_length <= kMostDetailCells * cell.keys;
-  if (!is_worth_it) return std::nullopt;
-  return take_picture(scenery, cell, kMostDetailCells, kMostDetailCells);
-}
-
-std::string describe_scene(const Scenery& scenery, Tile tile) {
-  const Sequence& sequence = scenery.scene.geometry.sequences[scenery.scene.batch_row];
-  return fmt::format("{} queries x {} keys, sequence {} of {}, head {} of {}, tiles of {} x {}", sequence.query_length,
-                     sequence.key_length, scenery.scene.batch_row, scenery.scene.batch, scenery.head,
-                     scenery.workload.shape.heads, tile.queries, tile.keys);
-}
-
-nlohmann::ordered_json as_json(const ShowOptions& options, const Scenery& scenery, Tile tile,
-                               const TilePicture& picture, const std::vector<std::string>& notes) {
+nlohmann::ordered_json as_json(const ShowOptions& options, const Scene& scene, const Drawing& drawing,
+                               const std::vector<std::string>& notes) {
+  const TilePicture& picture = drawing.picture;
   std::vector<std::string> rows;
   for (int64_t row = 0; row < picture.rows; ++row) {
     std::string text;
@@ -130,12 +85,12 @@ nlohmann::ordered_json as_json(const ShowOptions& options, const Scenery& scener
   }
   return {{"command", "show"},
           {"file", options.file},
-          {"mask", print(scenery.workload.pattern.mask)},
+          {"mask", drawing.mask},
           {"query_length", picture.query_length},
           {"key_length", picture.key_length},
-          {"batch_row", scenery.scene.batch_row},
-          {"head", scenery.head},
-          {"tile", {tile.queries, tile.keys}},
+          {"batch_row", scene.batch_row},
+          {"head", options.head},
+          {"tile", {drawing.tile.queries, drawing.tile.keys}},
           {"tiles", {{"full", picture.tiles.full}, {"partial", picture.tiles.partial}, {"empty", picture.tiles.empty}}},
           {"cell", {picture.cell_queries, picture.cell_keys}},
           {"cells", rows},
@@ -173,39 +128,29 @@ int show_command(const ShowOptions& options, Streams& streams) {
   NamedArrays arrays = read_bindings(options.bindings, written);
   const std::vector<std::string> notes =
       draw_unbound(arrays, workload.pattern, workload.shape, scene.geometry, options.seed);
-  const BoundPattern bound =
-      harrier::bind(workload.pattern, workload.shape, lower_pattern(workload.pattern, workload.shape), scene.geometry,
-                    needed_by(workload.pattern, arrays.bindings()));
-  const Scenery scenery{.workload = workload, .scene = scene, .bound = bound, .head = options.head};
-  const CpuPlan plan = choose_cpu_plan(workload, CpuTarget{});
-  const Tile tile = options.tile ? parse_tile(*options.tile) : Tile{.queries = plan.tile_q, .keys = plan.tile_k};
-
-  const Sequence& sequence = scene.geometry.sequences[scene.batch_row];
-  const TilePicture picture =
-      take_picture(scenery, tile, kMostTerminalRows, cells_that_fit(columns, sequence.query_length));
-  if (!options.svg.empty()) {
-    const TilePicture large = take_picture(scenery, tile, kMostSvgCells, kMostSvgCells);
-    const bool is_shrunk = large.cell_queries > tile.queries;
-    write_text_file(options.svg,
-                    draw_svg(large, is_shrunk ? std::nullopt : take_detail(scenery, tile),
-                             {.title = print(workload.pattern.mask), .subtitle = describe_scene(scenery, tile)}));
-  }
+  const Drawing drawing = draw(workload, scene.geometry, needed_by(workload.pattern, arrays.bindings()),
+                               {.batch_row = scene.batch_row,
+                                .head = options.head,
+                                .tile = options.tile ? std::optional(parse_tile(*options.tile)) : std::nullopt,
+                                .columns = columns,
+                                .has_color = streams.has_color,
+                                .has_svg = !options.svg.empty()});
+  if (!options.svg.empty()) write_text_file(options.svg, drawing.svg);
 
   if (options.json) {
-    nlohmann::ordered_json json = as_json(options, scenery, tile, picture, notes);
+    nlohmann::ordered_json json = as_json(options, scene, drawing, notes);
     for (const auto& [name, text] : plans_of(workload)) json["plans"][name] = text;
     if (!options.svg.empty()) json["svg"] = options.svg;
     print_json(json, streams.out);
     return kSuccess;
   }
   for (const std::string& note : notes) fmt::print(streams.error, "harrier: note: {} (seed {})\n", note, options.seed);
-  fmt::print(streams.out, "{}: {}\n{}\n", workload.name, print(workload.pattern.mask), describe_scene(scenery, tile));
-  if (picture.cell_queries > tile.queries) {
-    fmt::print(streams.out, "one cell is {} x {} tiles\n", picture.cell_queries / tile.queries,
-               picture.cell_keys / tile.keys);
+  fmt::print(streams.out, "{}: {}\n{}\n", workload.name, drawing.mask, drawing.scene);
+  if (drawing.picture.cell_queries > drawing.tile.queries) {
+    fmt::print(streams.out, "one cell is {} x {} tiles\n", drawing.picture.cell_queries / drawing.tile.queries,
+               drawing.picture.cell_keys / drawing.tile.keys);
   }
-  fmt::print(streams.out, "\n{}\n{}\n", draw_in_terminal(picture, streams.has_color),
-             terminal_legend(picture, streams.has_color));
+  fmt::print(streams.out, "\n{}\n", drawing.terminal);
   for (const auto& [name, text] : plans_of(workload)) fmt::print(streams.out, "plan {:<8}{}\n", name, text);
   if (!options.svg.empty()) fmt::print(streams.out, "drawn in {}\n", options.svg);
   return kSuccess;

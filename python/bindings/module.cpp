@@ -9,4 +9,7 @@ NB_MODULE(_harrier, module) {
   harrier::python::bind_workload(module);
   harrier::python::bind_kernel(module);
   harrier::python::bind_cuda(module);
+  harrier::python::bind_show(module);
+  harrier::python::bind_tune(module);
+  harrier::python::bind_export(module);
 }

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._harrier import DeviceError, InternalError, InvalidInput, ToolchainError
+from ._harrier import DeviceError, InternalError, InvalidInput, ToolchainError, Tuning
 from .dispatch import attention
 from .expressions import (
     Array,
@@ -39,6 +39,7 @@ from .expressions import (
     sqrt,
     tanh,
 )
+from .gpu_tools import Export, export, tune
 from .kernels import Gradients, Kernel, compilations, compile
 from .masks import (
     Mask,
@@ -58,6 +59,7 @@ from .masks import (
     window,
 )
 from .patterns import Pattern, sink_logit
+from .show import Picture, show
 from .workloads import Shape, Workload, parse
 
 if TYPE_CHECKING:

@@ -98,10 +98,11 @@ class Pattern:
     def __repr__(self) -> str:
         return f"Pattern({'; '.join(self._spelling.splitlines())})"
 
-    def _repr_svg_(self) -> str:
+    def _repr_svg_(self) -> str | None:
+        """In a notebook: its tiles over 1024 tokens, where no array is missing to tell them."""
         from .show import show
 
-        return show(self).svg
+        return None if self.array_names else show(self).svg
 
     def _write(self, names: Names) -> str:
         float_name = functools.partial(names.name_of, role="float")

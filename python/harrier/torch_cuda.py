@@ -43,14 +43,18 @@ class Call:
 
 def forward(call: Call, workload: str) -> None:
     """Enqueues the kernel on the current stream of the tensors' device."""
+    _check_columns(call)
     ordinal = call.q.device.index
     # A launch has a workspace of its own, so it must not run on two streams at a time.
     stream = torch.cuda.current_stream(call.q.device).cuda_stream
     offsets = _int32(call.cu_seqlens, "cu_seqlens"), _int32(call.key_cu_seqlens, "key_cu_seqlens")
     valid = _valid_lengths(call)
-    bound = {name: _array_place(array) for name, array in call.arrays.items()}
+    # Made on this stream, so that the memory of what is converted is not taken before the kernel has read it.
+    arrays = {name: _readable(array) for name, array in call.arrays.items()}
+    bound = {name: _array_place(array) for name, array in arrays.items()}
     extents = _extents(call)
-    tensors = tuple(_place(x) for x in (call.q, call.k, call.v, call.out, call.lse))
+    is_packed = call.cu_seqlens is not None
+    tensors = tuple(_place(x, is_packed) for x in (call.q, call.k, call.v, call.out, call.lse))
     addresses = tuple(tuple(0 if x is None else x.data_ptr() for x in pair) for pair in (offsets, valid))
     key = (ordinal, stream, workload, tensors, extents, addresses, tuple(bound.values()))
     with torch.cuda.device(ordinal), _launches_lock:
@@ -65,14 +69,13 @@ def forward(call: Call, workload: str) -> None:
         else:
             _launches.move_to_end(key)
         launch.enqueue(stream)
-    for x in (*offsets, *valid):
-        if x is not None and x not in (call.cu_seqlens, call.key_cu_seqlens, call.lengths, call.key_lengths):
-            x.record_stream(torch.cuda.current_stream(call.q.device))
 
 
 def refuse_backward() -> NoReturn:
     """Raises DeviceError: there are no backward kernels for GPUs yet."""
-    raise DeviceError("gradients run on the CPU so far; detach what needs none, or move the tensors to the CPU")
+    error = DeviceError("gradients run on the CPU so far; detach what needs none, or move the tensors to the CPU")
+    error.failure = "unsupported"  # type: ignore[attr-defined]
+    raise error
 
 
 _launches: collections.OrderedDict[Any, Any] = collections.OrderedDict()
@@ -114,17 +117,26 @@ def _int32(value: Tensor | None, name: str) -> Tensor | None:
     return value.to(torch.int32).contiguous()
 
 
-def _place(x: Tensor) -> tuple[int, int, int, int]:
+def _place(x: Tensor, is_packed: bool) -> tuple[int, int, int, int]:
     """Address, and strides of batch, token and head, of [batch, heads, length, ...] or packed [tokens, heads, ...]."""
-    is_lse = x.dtype == torch.float32
-    if not is_lse and x.stride(-1) != 1 and x.shape[-1] > 1:
-        raise InvalidInput(
-            f"a tensor of shape {list(x.shape)} has stride {x.stride(-1)} in its last dimension, expected 1; make it contiguous there"
-        )
-    is_packed = x.dim() == (2 if is_lse else 3)
     if is_packed:
         return (x.data_ptr(), 0, x.stride(0), x.stride(1))
     return (x.data_ptr(), x.stride(0), x.stride(2), x.stride(1))
+
+
+def _readable(x: Tensor) -> Tensor:
+    """Integers as kernels read them on a device: 32 bits wide."""
+    if x.dtype in (torch.int64, torch.int16, torch.int8):
+        return x.to(torch.int32)
+    return x
+
+
+def _check_columns(call: Call) -> None:
+    for name, x in (("q", call.q), ("k", call.k), ("v", call.v)):
+        if x.stride(-1) != 1 and x.shape[-1] > 1:
+            raise InvalidInput(
+                f"{name} has stride {x.stride(-1)} in its last dimension, expected 1; make it contiguous there"
+            )
 
 
 def _array_place(x: Tensor) -> tuple[int, str, tuple[int, ...]]:

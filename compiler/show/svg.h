@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "cli/tile_picture.h"
+#include "compiler/show/tile_picture.h"
 
 namespace harrier {
 

@@ -1,4 +1,4 @@
-#include "cli/svg.h"
+#include "compiler/show/svg.h"
 
 #include <fmt/core.h>
 

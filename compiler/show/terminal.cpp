@@ -1,4 +1,4 @@
-#include "cli/terminal.h"
+#include "compiler/show/terminal.h"
 
 #include <fmt/core.h>
 

@@ -1,11 +1,11 @@
-#include "cli/tile_picture.h"
+#include "compiler/show/tile_picture.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 
-#include "cli/svg.h"
-#include "cli/terminal.h"
+#include "compiler/show/svg.h"
+#include "compiler/show/terminal.h"
 
 namespace harrier {
 namespace {

@@ -1,4 +1,4 @@
-#include "cli/tile_picture.h"
+#include "compiler/show/tile_picture.h"
 
 #include <algorithm>
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "cli/tile_picture.h"
+#include "compiler/show/tile_picture.h"
 
 namespace harrier {
 

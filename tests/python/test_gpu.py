@@ -1,0 +1,154 @@
+"""GPUs, on the library that stands in for one: kernels on arrays of the host and of the device, tuning, export.
+
+The library is loaded as driver and NVRTC before the package looks for them, so these tests run in a process of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import harrier as hr
+import pytest
+
+EMULATED = os.environ.get("HARRIER_EMULATED_GPU", "")
+
+
+@pytest.fixture
+def run_on_gpu(tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Runs a program with the emulated GPU and a cache of its own, and returns what it prints as JSON."""
+    if not Path(EMULATED).is_file():
+        pytest.skip("HARRIER_EMULATED_GPU names no library: build harrier_emulated_gpu")
+
+    def run(program: str, **environment: str) -> object:
+        tests = str(Path(__file__).parent)
+        variables = {
+            **os.environ,
+            "HARRIER_LIBCUDA": EMULATED,
+            "HARRIER_NVRTC": EMULATED,
+            "HARRIER_CACHE_DIR": str(tmp_path / "cache"),
+            "PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", ""), *sys.path]),
+            **environment,
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)], env=variables, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def test_arrays_of_the_host_are_copied_there_and_back(run_on_gpu) -> None:  # type: ignore[no-untyped-def]
+    errors = run_on_gpu("""
+        import json, numpy as np, harrier as hr, reference
+        rng = np.random.default_rng(1)
+        q, k, v = rng.standard_normal((3, 1, 2, 90, 64)).astype(np.float16)
+        kernel = hr.compile(hr.causal & hr.window(30, 0) | hr.sink(3), hr.Shape(heads=2, head_dim=64, dtype="fp16"), backend="cuda")
+        out, lse = kernel(q, k, v, return_lse=True)
+        counts = lambda g: ((g.k <= g.q) & (g.q - g.k <= 30)) | (g.k < 3)
+        expected, expected_lse = reference.attend(q, k, v, counts)
+        assert "wgmma" in kernel.code() or "forward" in kernel.code()
+        print(json.dumps([float(abs(out - expected).max()), float(abs(lse - expected_lse).max())]))
+        """)
+    assert max(errors) < 5e-3  # type: ignore[type-var]
+
+
+def test_device_tensors_are_bound_prepared_and_enqueued(run_on_gpu) -> None:  # type: ignore[no-untyped-def]
+    """The emulated device's memory is the driver's, so tensors are laid there by hand."""
+    error = run_on_gpu("""
+        import ctypes, json, os, numpy as np, reference
+        from harrier import _harrier
+        gpu = _harrier.Gpu(0)
+        driver = ctypes.CDLL(os.environ["HARRIER_LIBCUDA"])
+        pointer = ctypes.c_uint64
+
+        def on_device(array):
+            address = pointer()
+            assert driver.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(array.nbytes)) == 0
+            assert driver.cuMemcpyHtoD_v2(address, array.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(array.nbytes)) == 0
+            return address.value
+
+        compiler = _harrier.CudaCompiler(gpu)
+        text = "attention x { heads 2 head_dim 64 dtype fp16 mask documents(@segment) & causal }"
+        kernel = compiler.compile(_harrier.Workload(text))
+        context = ctypes.c_void_p()
+        assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0 and driver.cuCtxPushCurrent_v2(context) == 0
+        rng = np.random.default_rng(2)
+        q, k, v = rng.standard_normal((3, 70, 2, 64)).astype(np.float16)
+        segment = (np.arange(70) // 20).astype(np.int32)
+        offsets = np.array([0, 30, 70], np.int32)
+        out, lse = np.zeros_like(q), np.zeros((70, 2), np.float32)
+        addresses = {name: on_device(x) for name, x in locals().copy().items() if isinstance(x, np.ndarray)}
+        binding = kernel.bind_on_device(2, True, 70, 70, 40, 40, (addresses["offsets"], 0), (0, 0),
+                                        {"segment": (addresses["segment"], "int32", (70,))})
+        place = lambda name: (addresses[name], 0, 128, 64)
+        launch = kernel.prepare(binding, place("q"), place("k"), place("v"), place("out"), (addresses["lse"], 0, 2, 1))
+        launch.enqueue(0)
+        assert driver.cuMemcpyDtoH_v2(out.ctypes.data_as(ctypes.c_void_p), pointer(addresses["out"]), ctypes.c_size_t(out.nbytes)) == 0
+        worst = 0.0
+        for begin, end in ((0, 30), (30, 70)):
+            one = [x[begin:end].transpose(1, 0, 2)[None] for x in (q, k, v)]
+            ids = segment[begin:end]
+            expected, _ = reference.attend(*one, lambda g: (ids[g.q] == ids[g.k]) & (g.k <= g.q))
+            worst = max(worst, float(abs(out[begin:end].transpose(1, 0, 2) - expected[0]).max()))
+        print(json.dumps(worst))
+        """)
+    assert error < 5e-3  # type: ignore[operator]
+
+
+def test_tunings_are_kept_and_found(run_on_gpu) -> None:  # type: ignore[no-untyped-def]
+    found = run_on_gpu("""
+        import json, harrier as hr
+        workload = hr.parse("attention w { heads 1 head_dim 64 dtype fp16 mask causal lengths fixed(64) }")
+        tuning = hr.tune(workload, budget=1.0)
+        print(json.dumps([tuning.saved, tuning.candidates, tuning.plan, tuning.tuned_us <= tuning.default_us]))
+        """)
+    saved, candidates, plan, is_no_slower = found  # type: ignore[misc]
+    assert saved and candidates > 1 and plan and is_no_slower
+
+
+def test_exports_appear_in_their_folder(run_on_gpu, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    files = run_on_gpu(f"""
+        import json, harrier as hr
+        workload = hr.Workload("window", hr.Pattern(hr.causal & hr.window(64, 0)), hr.Shape(heads=2, head_dim=64, dtype="bf16"))
+        export = hr.export(workload, {str(tmp_path / "kernels")!r}, architectures=["sm_80"])
+        assert export.kernels[0].workload == "window" and export.kernels[0].bytes > 0
+        print(json.dumps(export.files))
+        """)
+    assert "harrier_kernels.c" in files  # type: ignore[operator]
+    assert (tmp_path / "kernels" / "harrier_kernels.h").is_file()
+
+
+def test_a_machine_without_a_gpu_says_what_to_do() -> None:
+    program = "import harrier as hr\nhr.compile(hr.causal, hr.Shape(dtype='bf16'), backend='cuda')"
+    environment = {**os.environ, "HARRIER_LIBCUDA": "/no/such/libcuda.so"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "harrier.DeviceError: no CUDA driver" in done.stderr.splitlines()[-1]
+
+
+def test_errors_of_devices_say_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARRIER_LIBCUDA", "/no/such/libcuda.so")
+    from harrier import _harrier
+
+    with pytest.raises(hr.DeviceError) as caught:
+        _harrier.Gpu(0)
+    assert caught.value.failure == "no_driver" and isinstance(caught.value, RuntimeError)
+
+
+@pytest.mark.parametrize("format", ["zip", ""])
+def test_unknown_formats_are_refused(format: str, tmp_path: Path, run_on_gpu) -> None:  # type: ignore[no-untyped-def]
+    message = run_on_gpu(f"""
+        import json, harrier as hr
+        workload = hr.Workload("w", hr.Pattern(hr.causal), hr.Shape(dtype="bf16"))
+        try:
+            hr.export(workload, {str(tmp_path / "out")!r}, format={format!r})
+        except hr.InvalidInput as error:
+            print(json.dumps(str(error)))
+        """)
+    assert "expected 'c', 'pack' or 'fatbin'" in message  # type: ignore[operator]
