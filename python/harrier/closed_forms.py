@@ -18,15 +18,14 @@ from .masks import Mask
 
 @dataclass(frozen=True)
 class Extents:
-    """Lengths for which a condition holds what it says; positions of atoms are aligned with those of expressions only
-    where both are equal."""
+    """Lengths for which a condition holds what it says. Expressions count queries from 0, atoms from `offset`."""
 
     q_len: int
     k_len: int
 
     @property
-    def is_aligned(self) -> bool:
-        return self.q_len == self.k_len
+    def offset(self) -> int:
+        return self.k_len - self.q_len
 
 
 def mask_of(condition: Any, extents: Extents) -> Mask:
@@ -125,8 +124,9 @@ def _band(op: str, left: Expression, right: Expression, extents: Extents) -> Mas
         return masks.sink(constant + 1) if constant >= 0 else masks.none
     if (of_q, of_k) == (0, 1):
         return ~masks.sink(-constant) if constant < 0 else masks.all
-    if not extents.is_aligned:
-        return None
+    if of_q >= 0 and of_k >= 0 and constant >= 0:
+        return masks.all  # positions are not negative
+    constant -= of_q * extents.offset
     if (of_q, of_k) == (1, -1):
         if constant == 0:
             return masks.causal
@@ -139,12 +139,13 @@ def _band(op: str, left: Expression, right: Expression, extents: Extents) -> Mas
 def _equality(left: Expression, right: Expression, extents: Extents) -> Mask | None:
     if left.op == "literal":
         left, right = right, left
-    if left.op == "%" and right.op == "literal" and right.operands[0] == 0 and extents.is_aligned:
+    if left.op == "%" and right.op == "literal" and right.operands[0] == 0:
         number, step = left.operands
-        number = number.operands[0] if number.op == "abs" else number
-        terms = _coefficients(number, as_expression(0))
-        is_distance = terms is not None and terms in ((1, -1, 0), (-1, 1, 0))
-        if is_distance and step.op == "literal" and step.operands[0] >= 1:
+        if (
+            _is_distance(number.operands[0] if number.op == "abs" else number, extents)
+            and step.op == "literal"
+            and step.operands[0] >= 1
+        ):
             return masks.dilated(None, None, step=step.operands[0])
         return None
     if left.op == right.op == "load":
@@ -156,9 +157,25 @@ def _equality(left: Expression, right: Expression, extents: Extents) -> Mask | N
     return None if None in sides else sides[0] & sides[1]  # type: ignore[operator]
 
 
+def _is_distance(tree: Expression, extents: Extents) -> bool:
+    """Whether it is q' - k, or k - q'."""
+    offset = extents.offset
+    return _coefficients(tree, as_expression(0)) in ((1, -1, offset), (-1, 1, -offset))
+
+
 def _names(indices: tuple[Any, ...]) -> tuple[str, ...]:
     """Of variables; another expression has the name ""."""
     return tuple(index.operands[0] if index.op == "variable" else "" for index in indices)
+
+
+def _key_names(indices: tuple[Any, ...], extents: Extents) -> tuple[str, ...]:
+    """As _names, "q" being the query's place among the keys."""
+    names = [*_names(indices)]
+    if _coefficients(indices[-1], as_expression(0)) == (1, 0, extents.offset):
+        names[-1] = "q"
+    elif names[-1] == "q":
+        names[-1] = ""
+    return tuple(names)
 
 
 def _is_int(array: Array) -> bool:
@@ -167,9 +184,9 @@ def _is_int(array: Array) -> bool:
 
 def _same_document(left: Expression, right: Expression, extents: Extents) -> Mask | None:
     array = left.operands[0]
-    if right.operands[0].value is not array.value or not _is_int(array) or not extents.is_aligned:
+    if right.operands[0].value is not array.value or not _is_int(array):
         return None
-    sides = {_names(left.operands[1:]), _names(right.operands[1:])}
+    sides = {_key_names(side.operands[1:], extents) for side in (left, right)}
     is_by_token = sides in ({("q",), ("k",)}, {("b", "q"), ("b", "k")})
     return masks.documents(array.value) if is_by_token and array.value.shape[-1] == extents.k_len else None
 
@@ -311,7 +328,7 @@ def _take_addends(tree: Expression, steps: ScoreSteps, extents: Extents, is_caus
 
 def _slopes_of(op: str, term: Expression, extents: Extents, is_causal: bool) -> Any:
     """Slopes of an addend that is -slopes[h] * |q - k|, or the same without bars where no key is later than its query."""
-    if term.op != "*" or not extents.is_aligned:
+    if term.op != "*":
         return None
     for slopes, distance in (term.operands, term.operands[::-1]):
         if slopes.op != "load" or _names(slopes.operands[1:]) != ("h",) or slopes.operands[0].value is None:
@@ -320,9 +337,9 @@ def _slopes_of(op: str, term: Expression, extents: Extents, is_causal: bool) -> 
         if distance.op == "neg":
             sign, distance = -sign, distance.operands[0]
         has_bars = distance.op == "abs"
-        terms = _coefficients(distance.operands[0] if has_bars else distance, as_expression(0))
-        if terms not in ((1, -1, 0), (-1, 1, 0)):
+        inner = distance.operands[0] if has_bars else distance
+        if not _is_distance(inner, extents):
             return None
-        if has_bars and sign == -1 or not has_bars and is_causal and terms == (-sign, sign, 0):
-            return slopes.operands[0].value
+        falls = has_bars and sign == -1 or not has_bars and is_causal and _linear(inner)["k"] == sign  # type: ignore[index]
+        return slopes.operands[0].value if falls else None
     return None

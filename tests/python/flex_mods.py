@@ -343,12 +343,40 @@ def flamingo(draw: Draw) -> Mods:
 
 
 def causal_of_other_lengths(draw: Draw) -> Mods:
-    return Mods(mask_mod=causal, q_len=40, text="where(q >= k)")
+    return Mods(mask_mod=causal, q_len=40, text="mask ~window(23, inf)\n")
 
 
 def offset_causal(draw: Draw) -> Mods:
+    return Mods(mask_mod=lambda b, h, q, k: q + 24 >= k, q_len=40, text="mask causal\n")
+
+
+def captured_offset_causal(draw: Draw) -> Mods:
     offset = torch.tensor(24)
     return Mods(mask_mod=lambda b, h, q, k: q + offset >= k, q_len=40)
+
+
+def window_of_other_lengths(draw: Draw) -> Mods:
+    return Mods(mask_mod=lambda b, h, q, k: (k <= q + 5) & (q - k < 9) & ((q - k) % 3 == 0), q_len=30)
+
+
+def documents_of_cached_keys(draw: Draw) -> Mods:
+    document = torch.arange(LENGTH) // 13
+    return Mods(mask_mod=lambda b, h, q, k: document[q + 20] == document[k], q_len=44, text="documents(@segment)")
+
+
+def documents_of_first_keys(draw: Draw) -> Mods:
+    """By the same table, of positions that are not aligned at the end."""
+    document = torch.arange(LENGTH) // 13
+    return Mods(mask_mod=lambda b, h, q, k: document[q] == document[k], q_len=44, text="where(")
+
+
+def more_queries_than_keys(draw: Draw) -> Mods:
+    return Mods(mask_mod=lambda b, h, q, k: (q >= k) & (q - k <= 30), k_len=40)
+
+
+def alibi_of_cached_keys(draw: Draw) -> Mods:
+    slopes = draw(HEADS).abs()
+    return Mods(lambda score, b, h, q, k: score - slopes[h] * torch.abs(q + 24 - k), q_len=40, text="alibi(@slopes)")
 
 
 def heads_that_differ(draw: Draw) -> Mods:
