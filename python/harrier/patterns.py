@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,6 +76,10 @@ class Pattern:
         self.learned = tuple(parsed.learned)
         self.arrays = {name: _in_role(value, role) for name, (value, role) in names.bound.items()}
         self._spelling: str = parsed.pattern
+        # Internal: the text with its whole numbers beside it, so that they can change where the text is a constant.
+        *texts, last = _INTEGER.split(self.text)
+        self.template = "#".join([*texts[::2], last])
+        self.numbers = [int(number) for number in texts[1::2]]
         self.compiled: dict[Any, Any] = {}  # internal: what was compiled of it, by shape
 
     def bind(self, **arrays: Any) -> Pattern:
@@ -193,3 +199,12 @@ def _in_role(value: Any, role: str | None) -> Any:
     if role != "float" or "float" in dtype:
         return value
     return value.float() if hasattr(value, "float") else value.astype("float32")
+
+
+_INTEGER = re.compile(r"(?<![\w.@-])(\d+)(?![\w.])")
+
+
+def fill_template(template: str, numbers: Sequence[int]) -> str:
+    """Internal: the text of a pattern of this template."""
+    texts = template.split("#")
+    return "".join(text + str(number) for text, number in zip(texts, numbers)) + texts[-1]

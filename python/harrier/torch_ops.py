@@ -1,7 +1,9 @@
 """Attention on tensors of torch: operators with fake implementations and gradients, which torch.compile traces whole.
 
-`torch.ops.harrier.attention` and `attention_backward` take a pattern as its text and its arrays in the order in which the
-text names them, so that patterns that come and go cost no more than looking their text up.
+`torch.ops.harrier.attention` and `attention_backward` take a pattern as its text, the whole numbers of it apart, and its
+arrays in the order in which the text names them: patterns that come and go cost no more than looking their text up, and
+windows that change recompile nothing, not even in torch.compile. Eager calls on plain tensors take a shorter way to the
+same functions.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import torch
 from . import _harrier, torch_cuda
 from ._harrier import InvalidInput, Lengths
 from .kernels import cpu_compiler
-from .patterns import Pattern
+from .patterns import Pattern, fill_template
 
 Tensor = torch.Tensor
 _DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -24,13 +26,13 @@ _DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 torch.library.define(
     "harrier::attention",
     "(Tensor q, Tensor k, Tensor v, Tensor? lengths, Tensor? key_lengths, Tensor? cu_seqlens, Tensor? key_cu_seqlens, "
-    "Tensor[] arrays, str pattern, SymInt? max_seqlen, SymInt? key_max_seqlen) -> (Tensor, Tensor)",
+    "Tensor[] arrays, str template, SymInt[] numbers, SymInt? max_seqlen, SymInt? key_max_seqlen) -> (Tensor, Tensor)",
 )
 torch.library.define(
     "harrier::attention_backward",
     "(Tensor d_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor? lengths, Tensor? key_lengths, "
-    "Tensor? cu_seqlens, Tensor? key_cu_seqlens, Tensor[] arrays, str pattern, SymInt? max_seqlen, SymInt? key_max_seqlen, "
-    "int[] wanted) -> (Tensor, Tensor, Tensor, Tensor[])",
+    "Tensor? cu_seqlens, Tensor? key_cu_seqlens, Tensor[] arrays, str template, SymInt[] numbers, SymInt? max_seqlen, "
+    "SymInt? key_max_seqlen, int[] wanted) -> (Tensor, Tensor, Tensor, Tensor[])",
 )
 
 
@@ -55,19 +57,18 @@ def attention(
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-    out, lse = torch.ops.harrier.attention(
-        q,
-        k,
-        v,
-        _as_lengths(lengths, q),
-        _as_lengths(key_lengths, q),
-        _as_lengths(cu_seqlens, q),
-        _as_lengths(key_cu_seqlens, q),
+    call = (
+        *(_as_lengths(x, q) for x in (lengths, key_lengths, cu_seqlens, key_cu_seqlens)),
         _arrays_in_order(pattern, arrays, q),
-        pattern.text,
+        pattern.template,
+        pattern.numbers,
         max_seqlen,
         key_max_seqlen,
     )
+    if not torch.compiler.is_compiling() and _is_plain(q, k, v, *call[4]):
+        out, lse = _attend_directly(q, k, v, *call)
+    else:
+        out, lse = torch.ops.harrier.attention(q, k, v, *call)
     return (out, lse) if return_lse else out
 
 
@@ -123,6 +124,53 @@ def _arrays_in_order(pattern: Pattern, given: Mapping[str, Any] | None, q: Tenso
             value = value.float()
         arrays.append(value.contiguous())
     return arrays
+
+
+def _is_plain(*tensors: Tensor) -> bool:
+    """Whether nobody watches what operators do with them: no modes, no transforms, no subclasses."""
+    watched = torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack()
+    if watched or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    return all(type(x) in (torch.Tensor, torch.nn.Parameter) for x in tensors)
+
+
+def _attend_directly(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    """What the operator does, without its dispatch, which takes longer than a short kernel."""
+    arrays = rest[4]
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *arrays)):
+        return _DirectAttention.apply(q, k, v, *rest[:4], *rest[5:], *arrays)
+    return _forward_of(q)(q, k, v, *rest)
+
+
+class _DirectAttention(torch.autograd.Function):
+    """The operator's gradients, for eager calls."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        inputs = (*inputs[:7], list(inputs[11:]), *inputs[7:11])
+        output = _forward_of(inputs[0])(*inputs)
+        _setup_context(ctx, inputs, output)
+        ctx.run_backward = _backward_of(inputs[0])
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor | None, d_lse: Tensor | None) -> tuple[Any, ...]:
+        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[11:]) if needed]
+        gradients = _backward_with(ctx.run_backward, ctx, wanted, d_out, d_lse)
+        return (*gradients[:7], None, None, None, None, *gradients[7])
+
+
+def _forward_of(q: Tensor) -> Any:
+    return _forward_cuda if q.is_cuda else _forward_cpu
+
+
+def _backward_of(q: Tensor) -> Any:
+    return _backward_cuda if q.is_cuda else _backward_cpu
+
+
+@functools.lru_cache(maxsize=4096)
+def _pattern_text(template: str, numbers: tuple[int, ...]) -> str:
+    return fill_template(template, numbers)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -185,11 +233,13 @@ def _forward_cpu(
     cu_seqlens: Tensor | None,
     key_cu_seqlens: Tensor | None,
     arrays: Sequence[Tensor],
-    pattern: str,
+    template: str,
+    numbers: Sequence[int],
     max_seqlen: int | None,
     key_max_seqlen: int | None,
 ) -> tuple[Tensor, Tensor]:
     _check(q, k, v, cu_seqlens)
+    pattern = _pattern_text(template, tuple(numbers))
     kernel = _cpu_kernel(pattern, shape_text(q, k, v, "forward"))
     out, lse = _new_out(q, v), _new_lse(q)
     call_lengths = _host_lengths(lengths, key_lengths, cu_seqlens, key_cu_seqlens)
@@ -207,11 +257,13 @@ def _forward_cuda(
     cu_seqlens: Tensor | None,
     key_cu_seqlens: Tensor | None,
     arrays: Sequence[Tensor],
-    pattern: str,
+    template: str,
+    numbers: Sequence[int],
     max_seqlen: int | None,
     key_max_seqlen: int | None,
 ) -> tuple[Tensor, Tensor]:
     _check(q, k, v, cu_seqlens)
+    pattern = _pattern_text(template, tuple(numbers))
     out, lse = _new_out(q, v), _new_lse(q)
     torch_cuda.forward(
         torch_cuda.Call(
@@ -250,11 +302,13 @@ def _backward_cpu(
     cu_seqlens: Tensor | None,
     key_cu_seqlens: Tensor | None,
     arrays: Sequence[Tensor],
-    pattern: str,
+    template: str,
+    numbers: Sequence[int],
     max_seqlen: int | None,
     key_max_seqlen: int | None,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    pattern = _pattern_text(template, tuple(numbers))
     kernel = _cpu_kernel(pattern, shape_text(q, k, v, "backward"))
     names = array_names(pattern)
     d_q, d_k, d_v, d_arrays = _new_gradients(q, k, v, arrays, wanted)
@@ -282,7 +336,7 @@ def _backward_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor
 def _backward_fake(
     d_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    return _new_gradients(q, k, v, rest[4], rest[8])
+    return _new_gradients(q, k, v, rest[4], rest[9])
 
 
 def _new_gradients(
@@ -294,31 +348,39 @@ def _new_gradients(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, lengths, key_lengths, cu_seqlens, key_cu_seqlens, arrays, pattern, max_seqlen, key_max_seqlen = inputs
+    q, k, v, lengths, key_lengths, cu_seqlens, key_cu_seqlens, arrays, *rest = inputs
     ctx.save_for_backward(q, k, v, *output, lengths, key_lengths, cu_seqlens, key_cu_seqlens, *arrays)
-    ctx.rest = (pattern, max_seqlen, key_max_seqlen)
+    ctx.rest = rest
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, d_out: Tensor | None, d_lse: Tensor | None) -> tuple[Any, ...]:
+    wanted = [i for i, needed in enumerate(ctx.needs_input_grad[7]) if needed]
+    gradients = _backward_with(torch.ops.harrier.attention_backward, ctx, wanted, d_out, d_lse)
+    numbers = ctx.rest[1]
+    return (*gradients, None, None if numbers else [], None, None)  # torch takes an empty list for one of tensors
+
+
+def _backward_with(
+    run: Any, ctx: Any, wanted: list[int], d_out: Tensor | None, d_lse: Tensor | None
+) -> tuple[Any, ...]:
+    """Gradients of the operator's tensors, the last being a list of those of its arrays."""
     q, k, v, out, lse, lengths, key_lengths, cu_seqlens, key_cu_seqlens, *arrays = ctx.saved_tensors
-    needed = ctx.needs_input_grad[7]
-    wanted = [i for i in range(len(arrays)) if needed[i]]
+    d_arrays: list[Tensor | None] = [None] * len(arrays)
     if d_out is None and d_lse is None:
-        return (None,) * 11
+        return (None,) * 7 + (d_arrays,)
     d_out = torch.zeros_like(out) if d_out is None else d_out.to(q.dtype)
     value_dim = v.shape[-1]
     if d_lse is not None:
         v, out, d_out = _with_lse_column(v, out, lse, d_out, d_lse)
     if d_out.stride(-1) != 1:
         d_out = d_out.contiguous()
-    d_q, d_k, d_v, d_wanted = torch.ops.harrier.attention_backward(
+    d_q, d_k, d_v, d_wanted = run(
         d_out, q, k, v, out, lse, lengths, key_lengths, cu_seqlens, key_cu_seqlens, arrays, *ctx.rest, wanted
     )
-    d_arrays: list[Tensor | None] = [None] * len(arrays)
     for i, gradient in zip(wanted, d_wanted):
         d_arrays[i] = gradient
-    return (d_q, d_k, d_v[..., :value_dim], None, None, None, None, d_arrays, None, None, None)
+    return (d_q, d_k, d_v[..., :value_dim], None, None, None, None, d_arrays)
 
 
 def _with_lse_column(

@@ -159,11 +159,11 @@ def test_torch_checks_the_operators(draw: Any) -> None:
     slopes = draw(2, grad=True)
     pattern = hr.Pattern(hr.causal, alibi=slopes)
     q, k, v = (draw(2, 2, 16, 16, grad=True) for _ in range(3))
-    arguments = (q, k, v, None, None, None, None, [slopes], pattern.text, None, None)
+    arguments = (q, k, v, None, None, None, None, [slopes], pattern.template, pattern.numbers, None, None)
     torch.library.opcheck(torch.ops.harrier.attention.default, arguments)
     q, k, v = (draw(9, 2, 16, grad=True) for _ in range(3))
     offsets = torch.tensor([0, 4, 9])
-    arguments = (q, k, v, None, None, offsets, None, [slopes], pattern.text, None, None)
+    arguments = (q, k, v, None, None, offsets, None, [slopes], pattern.template, pattern.numbers, None, None)
     torch.library.opcheck(torch.ops.harrier.attention.default, arguments)
 
 
@@ -193,6 +193,46 @@ def test_compiled_whole_with_lengths_that_change(draw: Any) -> None:
             )
     assert counter.frame_count == 1
     assert hr.compilations() <= before + 2  # forward and backward
+
+
+def test_compiled_whole_with_windows_that_change(draw: Any) -> None:
+    import torch._dynamo.testing as dynamo_testing
+
+    torch._dynamo.reset()
+    counter = dynamo_testing.CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(lambda x, p: hr.attention(x * 2, x, x, p), fullgraph=True, dynamic=True, backend=counter)
+    x = draw(1, 2, 30, 16)
+    for left in range(4, 24):
+        pattern = hr.Pattern(hr.causal & hr.window(left, 0) | hr.sink(left // 2))
+        torch.testing.assert_close(compiled(x, pattern), hr.attention(x * 2, x, x, pattern))
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize(
+    "mask", ["causal & window(12, 0) | sink(3)", "none", "where(@a1[3 * k, 2] % 10 == -1) | blocks(8, @b2)"]
+)
+def test_templates_are_their_patterns(mask: str) -> None:
+    from harrier.patterns import fill_template
+
+    pattern = hr.Pattern(hr.parse_mask(mask), scale=1e-05, softcap=30.0, padding=-10000.0)
+    assert fill_template(pattern.template, pattern.numbers) == pattern.text
+    assert len(pattern.numbers) == {"c": 3, "n": 0, "w": 4}[mask[0]]
+
+
+def test_watched_tensors_go_through_the_operator(draw: Any) -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    seen: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    x = draw(1, 2, 16, 16, grad=True)
+    with Watch():
+        hr.attention(x, x, x, WINDOW).sum().backward()
+    assert {"harrier.attention.default", "harrier.attention_backward.default"} <= set(seen)
 
 
 def test_windows_that_change_compile_nothing(draw: Any) -> None:
