@@ -63,7 +63,7 @@ from .show import Picture, show
 from .workloads import Shape, Workload, parse
 
 if TYPE_CHECKING:
-    from .flex import BlockMask, and_masks, create_block_mask, flex_attention, or_masks
+    from .flex import BlockMask, and_masks, create_block_mask, flex_attention, flex_pattern, or_masks
 
 __version__ = "0.1.0"
 
@@ -73,6 +73,7 @@ _NEED_TORCH = {
     "and_masks": ".flex",
     "create_block_mask": ".flex",
     "flex_attention": ".flex",
+    "flex_pattern": ".flex",
     "or_masks": ".flex",
 }
 

@@ -48,9 +48,11 @@ class BlockMask:
     mask_mod: MaskMod
     B: int | None = None
     H: int | None = None
-    patterns: dict[Any, Pattern] = field(
-        default_factory=dict, repr=False
-    )  # internal: with scores, as they were asked for
+    # Internal: patterns with scores, as they were asked for; `plain` is made now, so that torch.compile finds it.
+    patterns: dict[Any, Pattern] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.plain = Pattern(self.mask)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -146,7 +148,17 @@ def flex_attention(
         raise InvalidInput("return_aux asks for max_scores, which kernels do not keep; ask for lse alone")
     wants_lse = return_lse or bool(getattr(return_aux, "lse", False))
     lengths = query.shape[2], key.shape[2]
-    pattern = pattern_of(score_mod, _own_block_mask(block_mask, lengths), lengths, scale)
+    own_block_mask = _own_block_mask(block_mask, lengths)
+    scale = None if scale == query.shape[-1] ** -0.5 else scale
+    if score_mod is None and scale is None:
+        pattern = _DENSE if own_block_mask is None else own_block_mask.plain
+    elif torch.compiler.is_compiling():
+        raise InvalidInput(
+            "score_mod and scale cannot be traced inside torch.compile; trace them before, pattern = hr.flex_pattern("
+            "score_mod, block_mask, scale=scale), and call hr.attention(query, key, value, pattern)"
+        )
+    else:
+        pattern = pattern_of(score_mod, own_block_mask, lengths, scale)
     result = attention(query, key, value, pattern, return_lse=wants_lse)
     if return_aux is not None:
         out, lse = result if wants_lse else (result, None)
@@ -154,10 +166,27 @@ def flex_attention(
     return result
 
 
+def flex_pattern(
+    score_mod: ScoreMod | None = None,
+    block_mask: Any = None,
+    *,
+    lengths: tuple[int, int] | None = None,
+    scale: float | None = None,
+) -> Pattern:
+    """The pattern of a score_mod and a block mask, to look at, to keep, or for `hr.attention` inside torch.compile.
+
+    `lengths`: those of queries and keys; by default the block mask's. Without either the functions are traced as for any
+    length at which queries and keys are as many. Raises InvalidInput.
+    """
+    if lengths is None:
+        lengths = (0, 0) if block_mask is None else block_mask.seq_lengths
+    return pattern_of(score_mod, _own_block_mask(block_mask, lengths), lengths, scale)
+
+
 def pattern_of(
     score_mod: ScoreMod | None, block_mask: BlockMask | None, lengths: tuple[int, int], scale: float | None = None
 ) -> Pattern:
-    """The pattern of a score_mod and a block mask: what `flex_attention` passes to `harrier.attention`."""
+    """What `flex_attention` passes to `harrier.attention`; kept with the block mask, or else with the score_mod."""
     mask = masks.all if block_mask is None else block_mask.mask
     extents = Extents(*lengths)
     if score_mod is None:
@@ -204,6 +233,7 @@ class TracedScore:
     patterns: dict[Any, Pattern] = field(default_factory=dict)
 
 
+_DENSE = Pattern()
 _scores: weakref.WeakKeyDictionary[Any, TracedScore] = weakref.WeakKeyDictionary()
 _block_masks: weakref.WeakKeyDictionary[Any, BlockMask] = weakref.WeakKeyDictionary()
 

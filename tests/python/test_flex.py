@@ -189,6 +189,24 @@ def test_our_compositions_are_torch_s(draw: Any) -> None:
     torch.testing.assert_close(out.double(), dense(q, k, v, mods), atol=1e-4, rtol=1e-3)
 
 
+def test_patterns_of_mods_run_inside_torch_compile(draw: Any) -> None:
+    mods = flex_mods.score_and_mask(draw)
+    q, k, v = tensors(draw, mods)
+    block_mask = hr.create_block_mask(mods.mask_mod, None, None, LENGTH, LENGTH)
+    pattern = hr.flex_pattern(mods.score_mod, block_mask)
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda q, k, v: hr.attention(q * 1, k, v, pattern), fullgraph=True, backend="aot_eager")
+    out = compiled(q, k, v)
+    torch.testing.assert_close(out.double(), dense(q, k, v, mods), atol=1e-4, rtol=1e-3)
+    torch.autograd.grad(out.sum(), (q, k, v))
+    masked = torch.compile(
+        lambda q, k, v: hr.flex_attention(q * 1, k, v, block_mask=block_mask), fullgraph=True, backend="aot_eager"
+    )
+    torch.testing.assert_close(masked(q, k, v), hr.flex_attention(q, k, v, block_mask=block_mask))
+    with pytest.raises(Exception, match="trace them before, pattern = hr.flex_pattern"):
+        torch.compile(lambda q: hr.flex_attention(q, k, v, mods.score_mod), fullgraph=True, backend="aot_eager")(q)
+
+
 def test_mods_that_come_and_go_compile_nothing_new(draw: Any) -> None:
     q, k, v = (x.detach() for x in tensors(draw, Mods()))
 

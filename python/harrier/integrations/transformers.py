@@ -83,7 +83,8 @@ def make_mask(
         shown = attention_mask[:, kv_offset : kv_offset + kv_length].to(torch.int32)
         shown = torch.nn.functional.pad(shown, (0, kv_length - shown.shape[-1]))
         # Tokens see their own kind: what padding sees is thrown away.
-        block_mask.mask = block_mask.mask & masks.documents(shown)
+        mask = block_mask.mask & masks.documents(shown)
+        return BlockMask(mask, block_mask.seq_lengths, mask_mod, batch_size)
     return block_mask
 
 
