@@ -152,3 +152,86 @@ def test_unknown_formats_are_refused(format: str, tmp_path: Path, run_on_gpu) ->
             print(json.dumps(str(error)))
         """)
     assert "expected 'c', 'pack' or 'fatbin'" in message  # type: ignore[operator]
+
+
+def test_tensors_of_torch_go_to_the_current_stream(run_on_gpu) -> None:  # type: ignore[no-untyped-def]
+    """torch itself knows no emulated device, so stand-ins have a tensor's shape, strides and type, and such an address."""
+    pytest.importorskip("torch", reason="torch is not installed: scripts/test-python --torch")
+    found = run_on_gpu("""
+        import contextlib, ctypes, json, os, numpy as np, torch, reference
+        from harrier import torch_cuda
+        import harrier as hr
+        driver = ctypes.CDLL(os.environ["HARRIER_LIBCUDA"])
+        context = ctypes.c_void_p()
+        assert driver.cuInit(0) == 0 and driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+        assert driver.cuCtxPushCurrent_v2(context) == 0
+        torch.cuda.current_stream = lambda device=None: type("Stream", (), {"cuda_stream": 0})()
+        torch.cuda.device = lambda ordinal: contextlib.nullcontext()
+
+        class OnDevice:
+            is_cuda, device = True, torch.device("cuda", 0)
+
+            def __init__(self, host):
+                self.host = host
+                self.bytes = host.untyped_storage().nbytes()
+                self.address = ctypes.c_uint64()
+                assert driver.cuMemAlloc_v2(ctypes.byref(self.address), ctypes.c_size_t(self.bytes)) == 0
+                start = host.untyped_storage().data_ptr()
+                assert driver.cuMemcpyHtoD_v2(self.address, ctypes.c_void_p(start), ctypes.c_size_t(self.bytes)) == 0
+
+            shape = property(lambda self: self.host.shape)
+            dtype = property(lambda self: self.host.dtype)
+            def dim(self): return self.host.dim()
+            def numel(self): return self.host.numel()
+            def stride(self, i): return self.host.stride(i)
+            def data_ptr(self): return self.address.value + self.host.storage_offset() * self.host.element_size()
+            def contiguous(self): return self
+            def to(self, dtype): return self if dtype == self.dtype else OnDevice(self.host.to(dtype))
+
+            def back(self):
+                start = self.host.untyped_storage().data_ptr()
+                assert driver.cuMemcpyDtoH_v2(ctypes.c_void_p(start), self.address, ctypes.c_size_t(self.bytes)) == 0
+                return self.host
+
+        def attend(pattern, q, k, v, arrays, **lengths):
+            out, lse = torch.zeros_like(q), torch.zeros(q.shape[:-1])
+            call = dict(lengths=None, key_lengths=None, cu_seqlens=None, key_cu_seqlens=None, max_seqlen=None, key_max_seqlen=None)
+            call |= {name: OnDevice(x) if isinstance(x, torch.Tensor) else x for name, x in lengths.items()}
+            tensors = {name: OnDevice(x) for name, x in dict(q=q, k=k, v=v, out=out, lse=lse).items()}
+            one = torch_cuda.Call(**tensors, **call, arrays={name: OnDevice(x) for name, x in arrays.items()})
+            text = f"attention x {{ heads 2 kv_heads {k.shape[1]} head_dim 64 dtype fp16 {pattern.text} }}"
+            for _ in range(2):  # prepared, then found again
+                torch_cuda.forward(one, text)
+            return tensors["out"].back().double().numpy(), tensors["lse"].back().numpy()
+
+        torch.manual_seed(3)
+        worst = {}
+        # Padded views of a fused projection, keys shared by heads, ALiBi; valid lengths.
+        fused = torch.randn(2, 70, 5, 64).half()
+        q, k, v = fused[:, :, :2].transpose(1, 2), fused[:, :, 2:3].transpose(1, 2), fused[:, :, 3:4].transpose(1, 2)
+        slopes, lengths = torch.tensor([0.1, 0.3]), torch.tensor([70, 41], dtype=torch.int32)
+        out, lse = attend(hr.Pattern(hr.causal & hr.window(30, 0), alibi="slopes"), q, k, v, {"slopes": slopes}, lengths=lengths)
+        counts = lambda g: (g.k <= g.q) & (g.q - g.k <= 30) & (g.k < int(lengths[g.batch]))
+        expected, _ = reference.attend(*(x.numpy() for x in (q, k, v)), counts, score=lambda s, g: s - float(slopes[g.head]) * abs(g.q - g.k))
+        expected[1, :, 41:] = 0
+        worst["padded"] = float(abs(out - expected).max())
+        # Packed documents, ids of 64 bits.
+        q, k, v = torch.randn(3, 90, 2, 64).half()
+        segment, offsets = torch.arange(90) // 20, torch.tensor([0, 30, 90], dtype=torch.int32)
+        out, lse = attend(hr.Pattern(hr.documents("segment")), q, k, v, {"segment": segment}, cu_seqlens=offsets, max_seqlen=60)
+        worst["packed"] = 0.0
+        for a, b in ((0, 30), (30, 90)):
+            ids = segment[a:b].numpy()
+            expected, expected_lse = reference.attend(*(x[a:b].transpose(0, 1)[None].numpy() for x in (q, k, v)), lambda g: ids[g.q] == ids[g.k])
+            worst["packed"] = max(worst["packed"], float(abs(out[a:b] - expected[0].transpose(1, 0, 2)).max()), float(abs(lse[a:b] - expected_lse[0].T).max()))
+        messages = []
+        for bad in (lambda: attend(hr.Pattern(hr.where(hr.array("a")[hr.k] > 0)), q, k, v, {"a": segment}, cu_seqlens=offsets),
+                    lambda: attend(hr.Pattern(), q.transpose(1, 2), k, v, {}, cu_seqlens=offsets), torch_cuda.refuse_backward):
+            try: bad()
+            except (hr.InvalidInput, hr.DeviceError) as error: messages.append(str(error))
+        print(json.dumps([worst, len(torch_cuda._launches), messages]))
+        """)
+    worst, launches, messages = found  # type: ignore[misc]
+    assert max(worst.values()) < 5e-3
+    assert launches == 3  # ids of 64 bits are converted anew by each call, to another address here
+    assert "stride" in messages[1] and "gradients run on the CPU so far" in messages[2] and len(messages) == 3
