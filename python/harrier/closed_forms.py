@@ -65,9 +65,9 @@ def _refuse_floats(tree: Expression) -> None:
 
 def _named_mask(tree: Expression, extents: Extents) -> Mask | None:
     if tree.op in ("<", "<=", ">", ">="):
-        return _band(tree.op, *tree.operands, extents)
+        return _band(tree.op, tree.operands[0], tree.operands[1], extents)
     if tree.op in ("==", "!="):
-        mask = _equality(*tree.operands, extents)
+        mask = _equality(tree.operands[0], tree.operands[1], extents)
         return mask if mask is None or tree.op == "==" else ~mask
     if tree.op == "load":
         return _table(tree, extents)
@@ -200,10 +200,11 @@ def _table(tree: Expression, extents: Extents) -> Mask | None:
     shape = tuple(array.value.shape)
     if tree.kind == "bool" and names in (("q", "k"), ("h", "q", "k"), ("b", "h", "q", "k")):
         return masks.bits(array.value) if shape[-2:] == (extents.q_len, extents.k_len) else None
-    sizes = {_block_size(index, name) for index, name in zip(indices[-2:], ("q", "k"))}
-    if len(indices) < 2 or len(sizes) != 1 or None in sizes or names[:-2] not in ((), ("h",), ("b", "h")):
+    if len(indices) < 2 or names[:-2] not in ((), ("h",), ("b", "h")):
         return None
-    size = sizes.pop()
+    size = _block_size(indices[-2], "q")
+    if size is None or size != _block_size(indices[-1], "k"):
+        return None
     holds_all = shape[-2] * size >= extents.q_len and shape[-1] * size >= extents.k_len
     table = array.value if len(shape) > 2 else array.value[None]
     return masks.blocks(size, table) if holds_all else None

@@ -270,7 +270,7 @@ def _trace_mask(mask_mod: MaskMod, extents: Extents) -> Mask:
 def _trace_score(score_mod: ScoreMod) -> TracedScore:
     made_of = _ingredients(score_mod)
     known = _scores.get(score_mod) if made_of is not None else None
-    if known is not None and _are_same(known.made_of, made_of):
+    if known is not None and made_of is not None and _are_same(known.made_of, made_of):
         return known
     with Tracing() as tracing:
         score = score_mod(expressions.s, expressions.b, expressions.h, expressions.q, expressions.k)

@@ -55,7 +55,7 @@ def forward(call: Call, workload: str) -> None:
     extents = _extents(call)
     is_packed = call.cu_seqlens is not None
     tensors = tuple(_place(x, is_packed) for x in (call.q, call.k, call.v, call.out, call.lse))
-    addresses = tuple(tuple(0 if x is None else x.data_ptr() for x in pair) for pair in (offsets, valid))
+    addresses = _addresses(offsets), _addresses(valid)
     key = (ordinal, stream, workload, tensors, extents, addresses, tuple(bound.values()))
     with torch.cuda.device(ordinal), _launches_lock:
         launch = _launches.get(key)
@@ -97,6 +97,10 @@ def _extents(call: Call) -> tuple[int, bool, int, int, int, int]:
     if key_longest is None:
         key_longest = longest if call.key_cu_seqlens is None and call.max_seqlen is not None else k.shape[0]
     return (call.cu_seqlens.numel() - 1, True, q.shape[0], k.shape[0], longest, min(key_longest, k.shape[0]))
+
+
+def _addresses(pair: tuple[Tensor | None, Tensor | None]) -> tuple[int, int]:
+    return (0 if pair[0] is None else pair[0].data_ptr(), 0 if pair[1] is None else pair[1].data_ptr())
 
 
 def _valid_lengths(call: Call) -> tuple[Tensor | None, Tensor | None]:

@@ -58,7 +58,10 @@ def attention(
         dtype = torch.get_autocast_dtype(q.device.type)
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     call = (
-        *(_as_lengths(x, q) for x in (lengths, key_lengths, cu_seqlens, key_cu_seqlens)),
+        _as_lengths(lengths, q),
+        _as_lengths(key_lengths, q),
+        _as_lengths(cu_seqlens, q),
+        _as_lengths(key_cu_seqlens, q),
         _arrays_in_order(pattern, arrays, q),
         pattern.template,
         pattern.numbers,
@@ -73,7 +76,7 @@ def attention(
 
 
 def _nested_attention(
-    q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, arrays: Mapping[str, Any] | None, return_lse: bool
+    q: Any, k: Any, v: Any, pattern: Pattern, arrays: Mapping[str, Any] | None, return_lse: bool
 ) -> Tensor:
     """Jagged [batch, heads, length, dim], as scaled_dot_product_attention takes them: packed underneath."""
     if return_lse:
@@ -189,7 +192,7 @@ def shape_text(q: Tensor, k: Tensor, v: Tensor, direction: str) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _cpu_kernel(pattern: str, shape: str) -> _harrier.CpuKernel:
+def _cpu_kernel(pattern: str, shape: str) -> Any:  # its stub speaks of NumPy's arrays alone
     return cpu_compiler().compile(_harrier.Workload(f"attention pattern {{\n{shape}\n{pattern}\n}}"))
 
 
