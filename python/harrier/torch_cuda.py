@@ -50,7 +50,8 @@ def forward(call: Call, workload: str) -> None:
     offsets = _int32(call.cu_seqlens, "cu_seqlens"), _int32(call.key_cu_seqlens, "key_cu_seqlens")
     valid = _valid_lengths(call)
     # Made on this stream, so that the memory of what is converted is not taken before the kernel has read it.
-    arrays = {name: _readable(array) for name, array in call.arrays.items()}
+    roles = _roles(workload) if call.arrays else {}
+    arrays = {name: _readable(array, roles[name]) for name, array in call.arrays.items()}
     bound = {name: _array_place(array) for name, array in arrays.items()}
     extents = _extents(call)
     is_packed = call.cu_seqlens is not None
@@ -128,11 +129,23 @@ def _place(x: Tensor, is_packed: bool) -> tuple[int, int, int, int]:
     return (x.data_ptr(), x.stride(0), x.stride(2), x.stride(1))
 
 
-def _readable(x: Tensor) -> Tensor:
-    """Integers as kernels read them on a device: 32 bits wide."""
+@functools.lru_cache(maxsize=4096)
+def _roles(workload: str) -> dict[str, str]:
+    return {name: role for name, role, _ in _harrier.Workload(workload).arrays}
+
+
+def _readable(x: Tensor, role: str) -> Tensor:
+    """As kernels read arrays on a device: integers of 32 bits, bit masks with 8 keys a byte."""
     if x.dtype in (torch.int64, torch.int16, torch.int8):
         return x.to(torch.int32)
-    return x
+    return pack_bits(x) if role == "bit mask" and x.dtype == torch.bool else x
+
+
+def pack_bits(mask: Tensor) -> Tensor:
+    """A bool mask [..., keys] as uint8 [..., ceil(keys / 8)], the lowest bit first."""
+    padded = torch.nn.functional.pad(mask.to(torch.uint8), (0, -mask.shape[-1] % 8))
+    weights = 2 ** torch.arange(8, dtype=torch.uint8, device=mask.device)
+    return (padded.unflatten(-1, (-1, 8)) * weights).sum(-1, dtype=torch.uint8)
 
 
 def _check_columns(call: Call) -> None:

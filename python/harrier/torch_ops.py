@@ -157,6 +157,7 @@ class _DirectAttention(torch.autograd.Function):
         return output
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_out: Tensor | None, d_lse: Tensor | None) -> tuple[Any, ...]:
         wanted = [i for i, needed in enumerate(ctx.needs_input_grad[11:]) if needed]
         gradients = _backward_with(ctx.run_backward, ctx, wanted, d_out, d_lse)
@@ -377,7 +378,7 @@ def _backward_with(
     if d_lse is not None:
         v, out, d_out = _with_lse_column(v, out, lse, d_out, d_lse)
     if d_out.stride(-1) != 1:
-        d_out = d_out.contiguous()
+        d_out = torch.empty_like(d_out, memory_format=torch.contiguous_format).copy_(d_out)
     d_q, d_k, d_v, d_wanted = run(
         d_out, q, k, v, out, lse, lengths, key_lengths, cu_seqlens, key_cu_seqlens, arrays, *ctx.rest, wanted
     )

@@ -264,3 +264,25 @@ def test_arrays_are_not_kept_alive(rng: np.random.Generator) -> None:
         assert [reference() for reference in gone] == [None, None]
     finally:
         gc.enable()
+
+
+def test_anything_with_dlpack_is_taken(rng: np.random.Generator) -> None:
+    class Other:
+        """An array of a library that the package has never heard of."""
+
+        def __init__(self, array: np.ndarray) -> None:
+            self.shape, self.dtype = array.shape, array.dtype
+            self._array = array
+
+        def __dlpack__(self, **options: object) -> object:
+            return self._array.__dlpack__(**options)  # type: ignore[arg-type]
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return self._array.__dlpack_device__()
+
+    q, k, v = tensors(rng)
+    segment = np.arange(40, dtype=np.int32) // 9
+    out = hr.attention(Other(q), Other(k), Other(v), hr.documents(Other(segment)) & hr.causal)
+    expected, _ = reference.attend(q, k, v, lambda g: (segment[g.q] == segment[g.k]) & (g.k <= g.q))
+    assert isinstance(out, np.ndarray)
+    np.testing.assert_allclose(out, expected, atol=2e-5)

@@ -155,6 +155,24 @@ def test_checkpointed_layers_have_the_same_gradients(draw: Any) -> None:
     torch.testing.assert_close(q.grad, expected)
 
 
+def test_gradients_of_gradients_are_an_error(draw: Any) -> None:
+    q = draw(1, 2, 16, 16, grad=True)
+    (gradient,) = torch.autograd.grad(hr.attention(q, q, q, WINDOW).square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_nothing_is_attended_in_empty_batches(draw: Any) -> None:
+    for shape in ((0, 2, 5, 16), (2, 2, 0, 16)):
+        q = draw(*shape, grad=True)
+        out = hr.attention(q, q, q, WINDOW)
+        out.sum().backward()
+        assert out.shape == shape and q.grad.shape == shape
+    q = draw(0, 2, 16, grad=True)
+    hr.attention(q, q, q, WINDOW, cu_seqlens=torch.tensor([0, 0, 0])).sum().backward()
+    assert q.grad.shape == (0, 2, 16)
+
+
 def test_torch_checks_the_operators(draw: Any) -> None:
     slopes = draw(2, grad=True)
     pattern = hr.Pattern(hr.causal, alibi=slopes)
@@ -316,3 +334,13 @@ def test_lse_has_a_gradient_too(draw: Any) -> None:
         torch.autograd.grad(objective, (q, k, v, sinks)), torch.autograd.grad(expected, (q, k, v, sinks))
     ):
         close(got, want)
+
+
+@pytest.mark.parametrize("keys", [1, 8, 21])
+def test_bit_masks_are_packed_for_gpus(rng: Any, keys: int) -> None:
+    import numpy as np
+    from harrier.torch_cuda import pack_bits
+
+    mask = rng.random((2, 5, keys)) < 0.5
+    packed = pack_bits(torch.as_tensor(mask))
+    np.testing.assert_array_equal(packed.numpy(), np.packbits(mask, axis=-1, bitorder="little"))
