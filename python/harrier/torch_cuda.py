@@ -1,14 +1,19 @@
 """Attention on tensors of a GPU: bound, prepared and enqueued on torch's current stream, with no copy and no waiting.
 
 What is compiled, bound and prepared is kept for calls that are alike, down to addresses: torch's allocator hands a loop the
-same memory again and again. Lengths and arrays stay on the device, so what they hold may change between such calls.
+same memory again and again. Lengths and arrays stay on the device, so what they hold may change between such calls. What is
+captured in a CUDA graph is kept for the life of the process.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
+import ctypes
 import functools
+import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -60,16 +65,43 @@ def forward(call: Call, workload: str) -> None:
     key = (ordinal, stream, workload, tensors, extents, addresses, tuple(bound.values()))
     with torch.cuda.device(ordinal), _launches_lock:
         launch = _launches.get(key)
-        if launch is None:
-            kernel = _kernel(workload, ordinal)
-            binding = kernel.bind_on_device(*extents, *addresses, bound)
-            launch = kernel.prepare(binding, *tensors)
+        if torch.cuda.is_current_stream_capturing():
+            with _allocations_while_capturing():
+                launch = launch or _prepare(workload, ordinal, extents, addresses, bound, tensors)
+            _captured.append(launch)  # a graph that is replayed needs its workspace
+        elif launch is None:
+            launch = _prepare(workload, ordinal, extents, addresses, bound, tensors)
             _launches[key] = launch
             while len(_launches) > _MOST_LAUNCHES:
                 _launches.popitem(last=False)
         else:
             _launches.move_to_end(key)
         launch.enqueue(stream)
+
+
+def _prepare(
+    workload: str,
+    ordinal: int,
+    extents: tuple[int, bool, int, int, int, int],
+    addresses: tuple[tuple[int, int], tuple[int, int]],
+    bound: dict[str, tuple[int, str, tuple[int, ...]]],
+    tensors: tuple[tuple[int, int, int, int], ...],
+) -> _harrier.CudaLaunch:
+    kernel = _kernel(workload, ordinal)
+    return kernel.prepare(kernel.bind_on_device(*extents, *addresses, bound), *tensors)
+
+
+@contextlib.contextmanager
+def _allocations_while_capturing() -> Iterator[None]:
+    """Lets this thread take device memory while a stream is captured, as torch's own allocator does."""
+    relaxed = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
+    driver = ctypes.CDLL(os.environ.get("HARRIER_LIBCUDA") or "libcuda.so.1")
+    mode = ctypes.c_int(relaxed)
+    driver.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode))
+    try:
+        yield
+    finally:
+        driver.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode))
 
 
 def refuse_backward() -> NoReturn:
@@ -80,6 +112,7 @@ def refuse_backward() -> NoReturn:
 
 
 _launches: collections.OrderedDict[Any, Any] = collections.OrderedDict()
+_captured: list[_harrier.CudaLaunch] = []
 _launches_lock = threading.Lock()
 
 

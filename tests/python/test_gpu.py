@@ -166,6 +166,7 @@ def test_tensors_of_torch_go_to_the_current_stream(run_on_gpu) -> None:  # type:
         assert driver.cuInit(0) == 0 and driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
         assert driver.cuCtxPushCurrent_v2(context) == 0
         torch.cuda.current_stream = lambda device=None: type("Stream", (), {"cuda_stream": 0})()
+        torch.cuda.is_current_stream_capturing = lambda: False
         torch.cuda.device = lambda ordinal: contextlib.nullcontext()
 
         class OnDevice:

@@ -1,0 +1,119 @@
+"""Tensors of torch on a real GPU: streams, graphs, compiled layers. Skipped where torch has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import harrier as hr
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: scripts/test-python --torch")
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch has no GPU here")
+Tensor = Any
+WINDOW = hr.Pattern(hr.causal & hr.window(100, 0) | hr.sink(4))
+
+
+@pytest.fixture
+def draw(rng: Any) -> Any:
+    generator = torch.Generator("cuda").manual_seed(int(rng.integers(2**31)))
+    return lambda *shape: torch.randn(*shape, generator=generator, device="cuda").to(torch.bfloat16)
+
+
+def dense(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
+    group = q.shape[1] // k.shape[1]
+    k, v = (x.double().repeat_interleave(group, 1) for x in (k, v))
+    s = (q.double() @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~visible, float("-inf"))
+    return torch.nan_to_num(s.softmax(-1)) @ v
+
+
+def visible_in_window(length: int) -> Tensor:
+    i = torch.arange(length, device="cuda")
+    return ((i[None] <= i[:, None]) & (i[:, None] - i[None] <= 100)) | (i[None] < 4)
+
+
+def close(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual.double(), expected, atol=2e-2, rtol=2e-2)
+
+
+def test_padded_packed_and_strided(draw: Any) -> None:
+    q, k, v = draw(2, 4, 300, 64), draw(2, 2, 300, 64), draw(2, 2, 300, 64)
+    close(hr.attention(q, k, v, WINDOW), dense(q, k, v, visible_in_window(300)))
+    fused = draw(500, 3, 4, 64)
+    q, k, v = fused.unbind(1)
+    offsets = torch.tensor([0, 120, 500], dtype=torch.int32, device="cuda")
+    out, lse = hr.attention(q, k, v, WINDOW, cu_seqlens=offsets, return_lse=True)
+    assert lse.shape == (500, 4)
+    for a, b in ((0, 120), (120, 500)):
+        one = [x[a:b].transpose(0, 1)[None] for x in (q, k, v)]
+        close(out[a:b].transpose(0, 1)[None], dense(*one, visible_in_window(b - a)))
+
+
+def test_arrays_on_the_device(draw: Any) -> None:
+    q, k, v = (draw(1, 2, 256, 64) for _ in range(3))
+    segment = torch.arange(256, device="cuda") // 60
+    close(hr.attention(q, k, v, hr.documents(segment)), dense(q, k, v, segment[:, None] == segment[None]))
+    mask = torch.rand(256, 256, device="cuda") < 0.3
+    close(hr.attention(q, k, v, hr.bits(mask)), dense(q, k, v, mask))
+
+
+def test_work_goes_to_the_current_stream(draw: Any) -> None:
+    x = draw(1, 2, 512, 64)
+    expected = dense(x * 2, x, x, visible_in_window(512))
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)
+        out = hr.attention(x * 2, x, x, WINDOW)  # must wait for the product, which waits for the sleep
+    torch.cuda.current_stream().wait_stream(stream)
+    close(out, expected)
+
+
+def test_captured_in_a_graph(draw: Any) -> None:
+    x = draw(1, 2, 512, 64)
+    hr.attention(x, x, x, WINDOW)  # compiles
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = hr.attention(x, x, x, WINDOW)
+    for _ in range(3):
+        x.copy_(draw(1, 2, 512, 64))
+        graph.replay()
+        close(out, dense(x, x, x, visible_in_window(512)))
+
+
+def test_compiled_whole_with_lengths_and_windows_that_change(draw: Any) -> None:
+    compiled = torch.compile(lambda x, p: hr.attention(x * 2, x, x, p), fullgraph=True, dynamic=True)
+    for length, left in ((200, 10), (333, 50), (512, 99)):
+        x = draw(1, 2, length, 64)
+        pattern = hr.Pattern(hr.causal & hr.window(left, 0))
+        close(compiled(x, pattern), hr.attention(x * 2, x, x, pattern).double())
+
+
+def test_flex_functions(draw: Any) -> None:
+    slopes = torch.rand(2, device="cuda")
+    q, k, v = (draw(1, 2, 256, 64) for _ in range(3))
+    block_mask = hr.create_block_mask(lambda b, h, q, k: q >= k, None, None, 256, 256)
+    out = hr.flex_attention(q, k, v, lambda s, b, h, q, k: s - slopes[h] * torch.abs(q - k), block_mask)
+    close(out, hr.attention(q, k, v, hr.Pattern(hr.causal, alibi=slopes)).double())
+
+
+def test_bad_input_leaves_the_gpu_usable(draw: Any) -> None:
+    x = draw(1, 2, 128, 64)
+    for bad in (
+        lambda: hr.attention(x.float(), x.float(), x.float(), WINDOW),
+        lambda: hr.attention(x, x.cpu(), x, WINDOW),
+        lambda: hr.attention(x, x[..., :7], x, WINDOW),
+        lambda: hr.attention(x.transpose(2, 3), x, x, WINDOW),
+        lambda: hr.attention(x, x, x, WINDOW, lengths=torch.tensor([3])),
+        lambda: hr.attention(x, x, x, hr.documents(torch.zeros(128))),
+    ):
+        with pytest.raises(hr.InvalidInput):
+            bad()
+    close(hr.attention(x, x, x, WINDOW), dense(x, x, x, visible_in_window(128)))
+
+
+def test_gradients_say_where_they_run(draw: Any) -> None:
+    x = draw(1, 2, 128, 64).requires_grad_()
+    with pytest.raises(hr.DeviceError, match="gradients run on the CPU so far"):
+        hr.attention(x, x, x, WINDOW).sum().backward()
