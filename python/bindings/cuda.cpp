@@ -86,7 +86,8 @@ void bind_cuda(nb::module_& module) {
       .def_prop_ro("ordinal", [](const Gpu& self) { return self.device->facts().ordinal; })
       .def_prop_ro("architecture", [](const Gpu& self) { return target_of(self).architecture; });
 
-  nb::class_<HeldBinding>(module, "CudaBinding", "Lengths and arrays of a batch, on the device.");
+  nb::class_<HeldBinding>(module, "CudaBinding", "Lengths and arrays of a batch, on the device.")
+      .def_prop_ro("build_us", [](const HeldBinding& self) { return build_us(self.binding); });
 
   nb::class_<CudaLaunch>(module, "CudaLaunch", "A launch with all its addresses.")
       .def(
