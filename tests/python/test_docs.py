@@ -56,7 +56,7 @@ def test_code_does_what_the_page_says(page: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_reference_names_everything_public() -> None:
-    modules = {name for name in dir(hr) if type(getattr(hr, name, None)).__name__ == "module"}
+    modules = {name for name, value in vars(hr).items() if isinstance(value, types.ModuleType)}
     with_torch = set(getattr(hr, "_NEED_TORCH"))
     imported = {"annotations", "Any", "TYPE_CHECKING", *with_torch}
     public = {name for name in vars(hr) if not name.startswith("_")} - modules - imported | with_torch
