@@ -4,20 +4,12 @@
 
 #include <algorithm>
 
-#include "ir/error.h"
+#include "ir/cuda_limits.h"
 
 namespace harrier {
 namespace {
 
-constexpr int64_t kReservedBytesPerCta = 1024;
-constexpr int64_t kSharedBytesPerSm80 = 167936;
-constexpr int64_t kSharedBytesPerSm90 = 233472;
-constexpr int64_t kRegistersPerSm = 65536;
 constexpr int64_t kItemBytes = 16;
-
-void refuse(bool refused, const std::string& sentence) {
-  if (refused) throw InvalidInput(sentence);
-}
 
 /// Bytes of the tiles that a row keeps (Q and dO), or a column (K and V).
 int64_t tile_bytes(int64_t rows, const Shape& shape) {
@@ -51,27 +43,24 @@ int64_t warpgroup_bytes(const CudaPlan& plan, const Shape& shape) {
   int64_t bytes = column_bytes(plan, shape) + scores + (divided ? 2 * 64 * row_queries(plan) : 0) + 8 * barriers +
                   plan.stages * kTileBytes + kColumnSlots * kColumnBytes + 4 * warpgroups;
   const auto fits = [&](int64_t more) {
-    return (bytes + more + kReservedBytesPerCta) * plan.ctas_per_sm <= kSharedBytesPerSm90;
+    return (bytes + more + kReservedBytesPerCta) * plan.ctas_per_sm <= shared_bytes_per_sm(CudaFamily::kSm90);
   };
   if (fits(sums)) bytes += sums;
   if (!divided && fits(scores)) bytes += scores;
   return bytes;
 }
 
-/// Registers a thread is launched with when `threads` of them fill the multiprocessor.
-int64_t launch_registers(int64_t threads) { return kRegistersPerSm / threads / 8 * 8; }
-
 void verify_warpgroups(const CudaPlan& plan) {
-  refuse(plan.tile_k % 64 != 0, fmt::format("columns of {} keys: a warpgroup of sm_90a has 64", plan.tile_k));
+  refuse_plan(plan.tile_k % 64 != 0, fmt::format("columns of {} keys: a warpgroup of sm_90a has 64", plan.tile_k));
   const int64_t warpgroups = key_warpgroups(plan);
-  refuse(plan.consumers != 1 && plan.consumers != warpgroups,
-         fmt::format("rows of {} queries for {} warpgroup: each makes dQ of 64 queries at most", row_queries(plan),
-                     warpgroups));
+  refuse_plan(plan.consumers != 1 && plan.consumers != warpgroups,
+              fmt::format("rows of {} queries for {} warpgroup: each makes dQ of 64 queries at most", row_queries(plan),
+                          warpgroups));
   const int64_t pool = launch_registers(int64_t{backward_threads(plan)} * plan.ctas_per_sm) * (warpgroups + 1);
   const int64_t wanted = warpgroups * plan.consumer_registers + plan.producer_registers;
-  refuse(wanted > pool,
-         fmt::format("warpgroups ask for {} registers a thread column, the CTA is launched with {}: lower them", wanted,
-                     pool));
+  refuse_plan(wanted > pool,
+              fmt::format("warpgroups ask for {} registers a thread column, the CTA is launched with {}: lower them",
+                          wanted, pool));
 }
 
 }  // namespace
@@ -95,26 +84,28 @@ int64_t backward_arrays_bytes(const CudaPlan& plan, const Shape& shape) {
 }
 
 void verify_backward(const CudaPlan& plan, const Shape& shape) {
-  refuse(shape.head_dim < 1 || shape.head_dim > 256 || shape.value_dim < 1 || shape.value_dim > 256,
-         fmt::format("head dims {} and {} are outside 1..256: use the CPU backend", shape.head_dim, shape.value_dim));
-  refuse(shape.head_dim % 8 != 0 || shape.value_dim % 8 != 0,
-         fmt::format("head dims {} and {} are not multiples of 8, which backward kernels copy at a time: pad them",
-                     shape.head_dim, shape.value_dim));
-  refuse(shape.dtype == DataType::kFloat32,
-         "dtype is fp32, CUDA kernels take bf16 and fp16: convert, or use the CPU backend");
-  refuse(plan.consumers < 1 || plan.consumers > 2,
-         fmt::format("rows of {} queries: backward kernels take 64 or 128", 64 * plan.consumers));
-  refuse(plan.tile_k < 32 || plan.tile_k > 128 || plan.tile_k % 32 != 0 || plan.box_rows != plan.tile_k,
-         fmt::format("columns of {} keys in boxes of {}: backward kernels take 32, 64, 96 or 128 in one box",
-                     plan.tile_k, plan.box_rows));
-  refuse(plan.stages < 1 || plan.stages > 2, fmt::format("{} stages: backward kernels have 1 or 2", plan.stages));
-  refuse(plan.ctas_per_sm < 1, fmt::format("{} CTAs a multiprocessor: take at least 1", plan.ctas_per_sm));
+  refuse_plan(
+      shape.head_dim < 1 || shape.head_dim > 256 || shape.value_dim < 1 || shape.value_dim > 256,
+      fmt::format("head dims {} and {} are outside 1..256: use the CPU backend", shape.head_dim, shape.value_dim));
+  refuse_plan(shape.head_dim % 8 != 0 || shape.value_dim % 8 != 0,
+              fmt::format("head dims {} and {} are not multiples of 8, which backward kernels copy at a time: pad them",
+                          shape.head_dim, shape.value_dim));
+  refuse_plan(shape.dtype == DataType::kFloat32,
+              "dtype is fp32, CUDA kernels take bf16 and fp16: convert, or use the CPU backend");
+  refuse_plan(plan.consumers < 1 || plan.consumers > 2,
+              fmt::format("rows of {} queries: backward kernels take 64 or 128", 64 * plan.consumers));
+  refuse_plan(plan.tile_k < 32 || plan.tile_k > 128 || plan.tile_k % 32 != 0 || plan.box_rows != plan.tile_k,
+              fmt::format("columns of {} keys in boxes of {}: backward kernels take 32, 64, 96 or 128 in one box",
+                          plan.tile_k, plan.box_rows));
+  refuse_plan(plan.stages < 1 || plan.stages > 2, fmt::format("{} stages: backward kernels have 1 or 2", plan.stages));
+  refuse_plan(plan.ctas_per_sm < 1, fmt::format("{} CTAs a multiprocessor: take at least 1", plan.ctas_per_sm));
   const int64_t bytes = backward_shared_bytes(plan, shape) + kReservedBytesPerCta;
-  const int64_t limit = plan.family == CudaFamily::kSm90 ? kSharedBytesPerSm90 : kSharedBytesPerSm80;
-  refuse(bytes * plan.ctas_per_sm > limit,
-         fmt::format("{} CTAs of {} bytes of shared memory exceed the {} of a multiprocessor: take fewer stages or a "
-                     "smaller key tile",
-                     plan.ctas_per_sm, bytes, limit));
+  const int64_t limit = shared_bytes_per_sm(plan.family);
+  refuse_plan(
+      bytes * plan.ctas_per_sm > limit,
+      fmt::format("{} CTAs of {} bytes of shared memory exceed the {} of a multiprocessor: take fewer stages or a "
+                  "smaller key tile",
+                  plan.ctas_per_sm, bytes, limit));
   if (plan.family == CudaFamily::kSm90) verify_warpgroups(plan);
 }
 

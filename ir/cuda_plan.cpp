@@ -6,26 +6,14 @@
 #include <numeric>
 
 #include "ir/cuda_backward_plan.h"
-#include "ir/error.h"
+#include "ir/cuda_limits.h"
 
 namespace harrier {
 namespace {
 
-constexpr int64_t kReservedBytesPerCta = 1024;
-constexpr int64_t kRegistersPerSm = 65536;
 constexpr int64_t kRowWorkBytes = 56;
 constexpr int64_t kBarrierBytes = 8;
 constexpr int64_t kMostThreadsPerSm = 1536;
-
-/// What the GPU that a family is named after has.
-int64_t shared_bytes_per_sm(CudaFamily family) { return family == CudaFamily::kSm90 ? 233472 : 167936; }
-
-/// Registers a thread is launched with when `threads` of them fill the multiprocessor.
-int64_t launch_registers(int64_t threads) { return kRegistersPerSm / threads / 8 * 8; }
-
-void refuse(bool refused, const std::string& sentence) {
-  if (refused) throw InvalidInput(sentence);
-}
 
 /// Queries that see at most so many keys want small CTAs side by side, which hide each other's latencies.
 constexpr int64_t kShortRow = 1024;
@@ -52,26 +40,27 @@ void fit_blocks(CudaPlan& plan, int64_t block_rows) {
 }
 
 void verify_sm90(const CudaPlan& plan) {
-  refuse(plan.stages < 2 || plan.query_stages < 1, "a plan needs 2 stages of K and V and 1 of Q");
+  refuse_plan(plan.stages < 2 || plan.query_stages < 1, "a plan needs 2 stages of K and V and 1 of Q");
   const int64_t pool = launch_registers(int64_t{cuda_threads(plan)} * plan.ctas_per_sm) * (plan.consumers + 1);
   const int64_t wanted = int64_t{plan.consumers} * plan.consumer_registers + plan.producer_registers;
-  refuse(wanted > pool,
-         fmt::format("warpgroups ask for {} registers a thread column, the CTA is launched with {}: lower them", wanted,
-                     pool));
+  refuse_plan(wanted > pool,
+              fmt::format("warpgroups ask for {} registers a thread column, the CTA is launched with {}: lower them",
+                          wanted, pool));
 }
 
 void verify_sm80(const CudaPlan& plan, const Shape& shape) {
-  refuse(plan.warp_rows != 16 && plan.warp_rows != 32,
-         fmt::format("{} queries of a warp: warps of sm_80 have 16 or 32", plan.warp_rows));
-  refuse(
+  refuse_plan(plan.warp_rows != 16 && plan.warp_rows != 32,
+              fmt::format("{} queries of a warp: warps of sm_80 have 16 or 32", plan.warp_rows));
+  refuse_plan(
       plan.stages != 2 || plan.query_stages != 1,
       fmt::format("{} stages of K and V and {} of Q: kernels of sm_80 have 2 and 1", plan.stages, plan.query_stages));
-  refuse(shape.head_dim % 8 != 0 || shape.value_dim % 8 != 0,
-         fmt::format("head dims {} and {} are not multiples of 8, which kernels of sm_80 copy at a time: pad them",
-                     shape.head_dim, shape.value_dim));
+  refuse_plan(shape.head_dim % 8 != 0 || shape.value_dim % 8 != 0,
+              fmt::format("head dims {} and {} are not multiples of 8, which kernels of sm_80 copy at a time: pad them",
+                          shape.head_dim, shape.value_dim));
   const int64_t threads = int64_t{cuda_threads(plan)} * plan.ctas_per_sm;
-  refuse(threads > kMostThreadsPerSm, fmt::format("{} threads a multiprocessor exceed the limit of {}: take fewer CTAs",
-                                                  threads, kMostThreadsPerSm));
+  refuse_plan(
+      threads > kMostThreadsPerSm,
+      fmt::format("{} threads a multiprocessor exceed the limit of {}: take fewer CTAs", threads, kMostThreadsPerSm));
 }
 
 }  // namespace
@@ -125,28 +114,31 @@ void fit_one_box(CudaPlan& plan, int64_t block_rows) {
 
 void verify(const CudaPlan& plan, const Shape& shape) {
   if (shape.direction == Direction::kBackward) return verify_backward(plan, shape);
-  refuse(shape.head_dim < 1 || shape.head_dim > 256 || shape.value_dim < 1 || shape.value_dim > 256,
-         fmt::format("head dims {} and {} are outside 1..256: use the CPU backend", shape.head_dim, shape.value_dim));
-  refuse(shape.dtype == DataType::kFloat32,
-         "dtype is fp32, CUDA kernels take bf16 and fp16: convert, or use the CPU backend");
-  refuse(plan.consumers < 1 || plan.consumers > 3,
-         fmt::format("{} consumer warpgroups are outside 1..3", plan.consumers));
-  refuse(plan.tile_k < 16 || plan.box_rows < 8 || plan.tile_k % 16 != 0 || plan.tile_k % plan.box_rows != 0 ||
-             plan.box_rows % 8 != 0 || plan.box_rows > 256,
-         fmt::format("a key tile of {} in boxes of {}: tiles are multiples of 16, boxes multiples of 8 up to 256 that "
-                     "divide them",
-                     plan.tile_k, plan.box_rows));
-  refuse(plan.row_blocks < 0 || plan.row_blocks > kMostRowBlocks ||
-             (plan.row_blocks > 0 && 64 * plan.consumers % plan.row_blocks != 0),
-         fmt::format("{} blocks of queries in a row of {}: take up to {} that divide it, or 0 to look tables up",
-                     plan.row_blocks, 64 * plan.consumers, kMostRowBlocks));
-  refuse(plan.ctas_per_sm < 1, fmt::format("{} CTAs a multiprocessor: take at least 1", plan.ctas_per_sm));
+  refuse_plan(
+      shape.head_dim < 1 || shape.head_dim > 256 || shape.value_dim < 1 || shape.value_dim > 256,
+      fmt::format("head dims {} and {} are outside 1..256: use the CPU backend", shape.head_dim, shape.value_dim));
+  refuse_plan(shape.dtype == DataType::kFloat32,
+              "dtype is fp32, CUDA kernels take bf16 and fp16: convert, or use the CPU backend");
+  refuse_plan(plan.consumers < 1 || plan.consumers > 3,
+              fmt::format("{} consumer warpgroups are outside 1..3", plan.consumers));
+  refuse_plan(
+      plan.tile_k < 16 || plan.box_rows < 8 || plan.tile_k % 16 != 0 || plan.tile_k % plan.box_rows != 0 ||
+          plan.box_rows % 8 != 0 || plan.box_rows > 256,
+      fmt::format("a key tile of {} in boxes of {}: tiles are multiples of 16, boxes multiples of 8 up to 256 that "
+                  "divide them",
+                  plan.tile_k, plan.box_rows));
+  refuse_plan(plan.row_blocks < 0 || plan.row_blocks > kMostRowBlocks ||
+                  (plan.row_blocks > 0 && 64 * plan.consumers % plan.row_blocks != 0),
+              fmt::format("{} blocks of queries in a row of {}: take up to {} that divide it, or 0 to look tables up",
+                          plan.row_blocks, 64 * plan.consumers, kMostRowBlocks));
+  refuse_plan(plan.ctas_per_sm < 1, fmt::format("{} CTAs a multiprocessor: take at least 1", plan.ctas_per_sm));
   const int64_t bytes = shared_bytes(plan, shape) + kReservedBytesPerCta;
   const int64_t limit = shared_bytes_per_sm(plan.family);
-  refuse(bytes * plan.ctas_per_sm > limit,
-         fmt::format("{} CTAs of {} bytes of shared memory exceed the {} of a multiprocessor: take fewer stages or a "
-                     "smaller key tile",
-                     plan.ctas_per_sm, bytes, limit));
+  refuse_plan(
+      bytes * plan.ctas_per_sm > limit,
+      fmt::format("{} CTAs of {} bytes of shared memory exceed the {} of a multiprocessor: take fewer stages or a "
+                  "smaller key tile",
+                  plan.ctas_per_sm, bytes, limit));
   if (plan.family == CudaFamily::kSm90) {
     verify_sm90(plan);
   } else {

@@ -56,7 +56,7 @@ std::string learned_text(const LoweredPattern& lowered, const ScoreSlopes& slope
   return text.empty() ? text : text + fmt::format("using Learned = LearnedArrays<{}>;\n\n", all);
 }
 
-std::string config_text(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan) {
+std::string backward_config_text(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan) {
   std::string text = "struct Config {\n";
   const auto line = [&](const char* type, const char* name, const auto& value, const char* why = "") {
     text += fmt::format("  static constexpr {} {} = {};{}{}\n", type, name, value, *why ? "  // " : "", why);
@@ -148,7 +148,7 @@ std::string emit_cuda_backward_stub(const LoweredPattern& pattern, const ScoreSl
       "#include \"codegen/cuda/kernels/backward_stats.cuh\"\n#include \"codegen/cuda/kernels/join_parts.cuh\"\n"
       "#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace harrier {\n\n";
   text += emit_cuda_mask(lowered, plan, MaskUse::kForward) + emit_cuda_score(lowered, plan, &slopes) +
-          emit_cuda_sink(lowered, true) + learned_text(lowered, slopes) + config_text(lowered, shape, plan);
+          emit_cuda_sink(lowered, true) + learned_text(lowered, slopes) + backward_config_text(lowered, shape, plan);
   text += fmt::format(
       "static_assert({}<Config>::kBytes == {}, \"the plan and the kernel disagree on shared memory\");\n"
       "static_assert({}<Config>() == {}, \"the plan and the kernel disagree on threads\");\n",

@@ -60,6 +60,9 @@ inline constexpr const char* kCudaTransposeName = "harrier_transpose_lists";
 inline constexpr const char* kCudaMeasureColumnsName = "harrier_measure_columns";
 inline constexpr const char* kCudaOrderColumnsName = "harrier_order_columns";
 
+/// Threads of a CTA of every entry here, and of the small kernels of a backward pass; kBuildThreads in the kernels.
+inline constexpr unsigned kCudaBuildThreads = 256;
+
 /// The same for sm_80 and sm_90a, and the same text for the same arguments. Takes what emit_cuda_stub takes without an
 /// error. Patterns without lists get the order's entries alone.
 std::string emit_cuda_builder(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan);

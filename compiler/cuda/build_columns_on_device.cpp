@@ -8,8 +8,7 @@
 namespace harrier {
 namespace {
 
-constexpr unsigned kThreads = 256;
-constexpr int64_t kColumnsOfCta = kThreads / 32;
+constexpr int64_t kColumnsOfCta = kCudaBuildThreads / 32;
 
 /// Queries and keys exchanged: columns are the rows of such sequences.
 SequenceTable exchanged(const SequenceTable& sequences) {
@@ -105,7 +104,7 @@ void enqueue_columns(const CudaCode& code, const ColumnBuild& build, cuda::Strea
   const auto shape = [&](int64_t columns_of_cta, int64_t heads) {
     return cuda::LaunchShape{.grid_x = static_cast<unsigned>(ceil_div(build.columns, columns_of_cta)),
                              .grid_y = static_cast<unsigned>(heads),
-                             .threads = kThreads,
+                             .threads = kCudaBuildThreads,
                              .shared_bytes = 0};
   };
   if (build.has_lists) {
@@ -119,7 +118,7 @@ void enqueue_columns(const CudaCode& code, const ColumnBuild& build, cuda::Strea
   void* ordered[] = {&order};
   const int64_t heads = order.measured_heads;
   cuda::enqueue(device, entries.measure_columns, shape(kColumnsOfCta, heads), measured, stream);
-  cuda::enqueue(device, code.loaded->cut_rows, shape(kThreads, heads), ordered, stream);
+  cuda::enqueue(device, code.loaded->cut_rows, shape(kCudaBuildThreads, heads), ordered, stream);
   cuda::enqueue(device, entries.order_columns, shape(kColumnsOfCta, heads), ordered, stream);
 }
 

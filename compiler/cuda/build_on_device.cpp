@@ -16,8 +16,7 @@ namespace harrier {
 namespace {
 
 constexpr int64_t kMostEntries = std::numeric_limits<int32_t>::max();
-constexpr unsigned kThreads = 256;
-constexpr int64_t kRowsOfCta = kThreads / 32;
+constexpr int64_t kRowsOfCta = kCudaBuildThreads / 32;
 
 /// Whether an array that the mask reads has other elements for other heads.
 bool array_differs_by_head(const Expression& expression, const LoweredPattern& lowered, const BoundPattern& pattern) {
@@ -173,7 +172,7 @@ void enqueue_build(const CudaCode& code, const DeviceBuild& build, cuda::Stream 
     const cuda::LaunchShape shape{
         .grid_x = static_cast<unsigned>(build.rows),
         .grid_y = static_cast<unsigned>(build.list_heads),
-        .threads = kThreads,
+        .threads = kCudaBuildThreads,
         .shared_bytes = builder_shared_bytes(code.compilation.lowered, code.compilation.plan)};
     cuda::enqueue(device, code.loaded->build_lists, shape, parameters, stream);
   }
@@ -182,11 +181,11 @@ void enqueue_build(const CudaCode& code, const DeviceBuild& build, cuda::Stream 
   const auto heads = static_cast<unsigned>(build.list_heads);
   const cuda::LaunchShape by_warp{.grid_x = static_cast<unsigned>(ceil_div(build.rows, kRowsOfCta)),
                                   .grid_y = heads,
-                                  .threads = kThreads,
+                                  .threads = kCudaBuildThreads,
                                   .shared_bytes = 0};
-  const cuda::LaunchShape by_thread{.grid_x = static_cast<unsigned>(ceil_div(build.rows, int64_t{kThreads})),
+  const cuda::LaunchShape by_thread{.grid_x = static_cast<unsigned>(ceil_div(build.rows, int64_t{kCudaBuildThreads})),
                                     .grid_y = heads,
-                                    .threads = kThreads,
+                                    .threads = kCudaBuildThreads,
                                     .shared_bytes = 0};
   cuda::enqueue(device, code.loaded->measure_rows, by_warp, parameters, stream);
   cuda::enqueue(device, code.loaded->cut_rows, by_thread, parameters, stream);

@@ -12,7 +12,6 @@ namespace harrier {
 namespace {
 
 constexpr int64_t kOutputBoxRows = 64;
-constexpr int64_t kCounterBytes = 256;
 constexpr int kCombineThreads = 256;
 constexpr int64_t kCombineQueries = 8;  // of a CTA
 
@@ -49,8 +48,8 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   const int64_t parts = binding->built.split_count > 0 ? binding->build.order.split_capacity : 0;
   const int64_t part_rows = parts * tile_q;
   const int64_t output_floats = part_rows * padded_dim(shape.value_dim);
-  state->workspace = make_workspace(code.gpu.device, kCounterBytes,
-                                    (output_floats + 2 * part_rows) * static_cast<int64_t>(sizeof(float)));
+  state->workspace =
+      make_workspace(code.gpu.device, (output_floats + 2 * part_rows) * static_cast<int64_t>(sizeof(float)));
   const cuda::DevicePointer workspace = state->workspace.pointer();
 
   auto& params = state->params.emplace<ForwardParams>();

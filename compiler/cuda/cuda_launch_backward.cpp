@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "codegen/cuda/emit_mask.h"
+#include "codegen/cuda/emit_builder.h"
 #include "compiler/cuda/launch_state.h"
 #include "compiler/cuda/launch_tensors.h"
 #include "compiler/harrier_cuda.h"
@@ -11,10 +11,8 @@
 namespace harrier {
 namespace {
 
-constexpr int64_t kCounterBytes = 256;
 constexpr int64_t kColumnsCounter = 128;  // from the start of the workspace
-constexpr int kThreads = 256;
-constexpr int64_t kRowsOfJoin = 8;  // of a CTA
+constexpr int64_t kRowsOfJoin = 8;        // of a CTA
 
 /// Floats of a workspace that kernels hand to each other, one after the other.
 struct Floats {
@@ -73,8 +71,10 @@ class StepList {
 };
 
 cuda::LaunchShape grid_of(int64_t x, int64_t y) {
-  return {
-      .grid_x = static_cast<unsigned>(x), .grid_y = static_cast<unsigned>(y), .threads = kThreads, .shared_bytes = 0};
+  return {.grid_x = static_cast<unsigned>(x),
+          .grid_y = static_cast<unsigned>(y),
+          .threads = kCudaBuildThreads,
+          .shared_bytes = 0};
 }
 
 /// At most so many CTAs as there are items.
@@ -144,7 +144,7 @@ CudaLaunch CudaKernel::prepare_backward(const CudaTensors& tensors, const CudaGr
   const int64_t sums_at = floats.add(sm90 ? places * head_dim : 0);
   const int64_t column_parts_at = floats.add(column_parts * plan.tile_k * (head_dim + value_dim));
   const int64_t row_parts_at = floats.add(row_parts * tile_q * head_dim);
-  state->workspace = make_workspace(code.gpu.device, kCounterBytes, floats.count * static_cast<int64_t>(sizeof(float)));
+  state->workspace = make_workspace(code.gpu.device, floats.count * static_cast<int64_t>(sizeof(float)));
   const cuda::DevicePointer workspace = state->workspace.pointer();
   const auto float_at = [&](int64_t place) { return reinterpret_cast<float*>(workspace + kCounterBytes) + place; };
 

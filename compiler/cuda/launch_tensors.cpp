@@ -72,10 +72,10 @@ void check_binding(const CudaBinding& binding, const CudaCode& code) {
   throw InvalidInput("the binding is of another kernel: bind the arrays with the kernel that runs");
 }
 
-cuda::DeviceMemory make_workspace(const cuda::DeviceHandle& device, int64_t counter_bytes, int64_t bytes) {
-  cuda::DeviceMemory workspace(device, counter_bytes + bytes);
+cuda::DeviceMemory make_workspace(const cuda::DeviceHandle& device, int64_t bytes) {
+  cuda::DeviceMemory workspace(device, kCounterBytes + bytes);
   const cuda::Driver& driver = device->driver();
-  cuda::check(driver, driver.fill_bytes(workspace.pointer(), 0, static_cast<size_t>(counter_bytes), nullptr),
+  cuda::check(driver, driver.fill_bytes(workspace.pointer(), 0, static_cast<size_t>(kCounterBytes), nullptr),
               "clearing the counters");
   cuda::check(driver, driver.stream_synchronize(nullptr), "clearing the counters");
   return workspace;

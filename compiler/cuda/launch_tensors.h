@@ -27,7 +27,10 @@ TensorMap map_of(const CudaCode& code, const NamedTensor& named, int64_t batches
 /// Throws InvalidInput for a binding that another kernel made.
 void check_binding(const CudaBinding& binding, const CudaCode& code);
 
-/// Memory of a launch's own: zeros in its first bytes, where counters lie.
-cuda::DeviceMemory make_workspace(const cuda::DeviceHandle& device, int64_t counter_bytes, int64_t bytes);
+/// A workspace begins with so many zeros, where counters lie.
+inline constexpr int64_t kCounterBytes = 256;
+
+/// Counters, and `bytes` behind them.
+cuda::DeviceMemory make_workspace(const cuda::DeviceHandle& device, int64_t bytes);
 
 }  // namespace harrier

@@ -1,14 +1,13 @@
 #include "backward_case.h"
 
 #include <algorithm>
-#include <regex>
 
 #include "sequence_tensor.h"
+#include "source_numbers.h"
 
 namespace harrier::test {
 namespace {
 
-constexpr int kAll = 0x7fffffff;
 // Tokens that no sequence has, before the first and after the last of a packed batch.
 constexpr int kTokensBefore = 3;
 constexpr int kTokensAfter = 5;
@@ -19,12 +18,6 @@ struct Kernels {
   int padded_head_dim, padded_value_dim;
   int tile_q, tile_k;
 };
-
-int number(const std::string& text, const std::string& pattern) {
-  std::smatch match;
-  if (!std::regex_search(text, match, std::regex(pattern))) throw std::runtime_error("kernels without " + pattern);
-  return std::stoi(match[1]);
-}
 
 Kernels read_kernels(const std::string& source) {
   Kernels kernels;

@@ -4,15 +4,13 @@
 #include <cmath>
 #include <fstream>
 #include <random>
-#include <regex>
 #include <sstream>
 
 #include "sequence_tensor.h"
+#include "source_numbers.h"
 
 namespace harrier::test {
 namespace {
-
-constexpr int kAll = 0x7fffffff;
 
 struct Stub {
   std::string text;
@@ -22,12 +20,6 @@ struct Stub {
   int padded_head_dim, padded_value_dim;
   unsigned threads, shared_bytes;
 };
-
-int number(const std::string& text, const std::string& pattern) {
-  std::smatch match;
-  if (!std::regex_search(text, match, std::regex(pattern))) throw std::runtime_error("a stub without " + pattern);
-  return std::stoi(match[1]);
-}
 
 Stub read_stub(const std::string& name) {
   std::ifstream file(HARRIER_TEST_DATA "/cuda/" + name + ".cu");

@@ -4,25 +4,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ir/error.h"
+#include "plan_refusal.h"
 
 namespace harrier {
 namespace {
 
+using test::refusal;
 using testing::HasSubstr;
 
-Shape shape(int64_t head_dim, int64_t value_dim) {
+Shape backward_shape(int64_t head_dim, int64_t value_dim) {
   return {
       .head_dim = head_dim, .value_dim = value_dim, .dtype = DataType::kBFloat16, .direction = Direction::kBackward};
-}
-
-std::string message(const CudaPlan& plan, const Shape& shape) {
-  try {
-    verify(plan, shape);
-  } catch (const InvalidInput& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(CudaBackwardPlan, DefaultsOfSm90FitEveryHeadDimAndBlockSize) {
@@ -31,8 +23,9 @@ TEST(CudaBackwardPlan, DefaultsOfSm90FitEveryHeadDimAndBlockSize) {
       for (const int64_t block_rows : {0, 16, 32, 64, 128, 192, 256}) {
         for (const int64_t keys_per_query : {256, 4096}) {
           SCOPED_TRACE(testing::Message() << head_dim << "/" << value_dim << " in blocks of " << block_rows);
-          const CudaPlan plan = default_sm90_backward_plan(shape(head_dim, value_dim), block_rows, keys_per_query);
-          EXPECT_EQ(message(plan, shape(head_dim, value_dim)), "no error");
+          const CudaPlan plan =
+              default_sm90_backward_plan(backward_shape(head_dim, value_dim), block_rows, keys_per_query);
+          EXPECT_EQ(refusal(plan, backward_shape(head_dim, value_dim)), "no error");
           if (block_rows > 0 && block_rows % 64 == 0) {
             EXPECT_EQ(block_rows % (64 * plan.consumers), 0) << "a row lies in one block";
             EXPECT_EQ(block_rows % plan.tile_k, 0) << "a column lies in one block";
@@ -45,18 +38,18 @@ TEST(CudaBackwardPlan, DefaultsOfSm90FitEveryHeadDimAndBlockSize) {
 }
 
 TEST(CudaBackwardPlan, TwoWarpgroupsShare64KeysOfWideHeads) {
-  EXPECT_EQ(key_warpgroups(default_sm90_backward_plan(shape(128, 128), 0, 4096)), 2);
-  EXPECT_EQ(default_sm90_backward_plan(shape(128, 128), 0, 4096).tile_k, 128);
-  EXPECT_EQ(key_warpgroups(default_sm90_backward_plan(shape(256, 256), 0, 4096)), 2);
-  EXPECT_EQ(default_sm90_backward_plan(shape(256, 256), 0, 4096).tile_k, 64);
-  EXPECT_EQ(backward_threads(default_sm90_backward_plan(shape(256, 256), 0, 4096)), 384);
-  EXPECT_EQ(backward_threads(default_sm90_backward_plan(shape(64, 64), 64, 4096)), 256);
+  EXPECT_EQ(key_warpgroups(default_sm90_backward_plan(backward_shape(128, 128), 0, 4096)), 2);
+  EXPECT_EQ(default_sm90_backward_plan(backward_shape(128, 128), 0, 4096).tile_k, 128);
+  EXPECT_EQ(key_warpgroups(default_sm90_backward_plan(backward_shape(256, 256), 0, 4096)), 2);
+  EXPECT_EQ(default_sm90_backward_plan(backward_shape(256, 256), 0, 4096).tile_k, 64);
+  EXPECT_EQ(backward_threads(default_sm90_backward_plan(backward_shape(256, 256), 0, 4096)), 384);
+  EXPECT_EQ(backward_threads(default_sm90_backward_plan(backward_shape(64, 64), 64, 4096)), 256);
 }
 
 // Numbers that the kernel's own static_asserts have confirmed.
 TEST(CudaBackwardPlan, KnowsTheSharedMemoryOfTheKernels) {
   const auto bytes = [](int64_t head_dim, int64_t value_dim, int64_t block_rows) {
-    const Shape wanted = shape(head_dim, value_dim);
+    const Shape wanted = backward_shape(head_dim, value_dim);
     return backward_shared_bytes(default_sm90_backward_plan(wanted, block_rows, 4096), wanted);
   };
   EXPECT_EQ(bytes(64, 64, 0), 198960);
@@ -68,18 +61,18 @@ TEST(CudaBackwardPlan, KnowsTheSharedMemoryOfTheKernels) {
 }
 
 TEST(CudaBackwardPlan, NamesWhatDoesNotFit) {
-  CudaPlan plan = default_sm90_backward_plan(shape(64, 64), 0, 4096);
+  CudaPlan plan = default_sm90_backward_plan(backward_shape(64, 64), 0, 4096);
   plan.tile_k = plan.box_rows = 96;
-  EXPECT_THAT(message(plan, shape(64, 64)), HasSubstr("columns of 96 keys"));
-  plan = default_sm90_backward_plan(shape(64, 64), 64, 4096);
+  EXPECT_THAT(refusal(plan, backward_shape(64, 64)), HasSubstr("columns of 96 keys"));
+  plan = default_sm90_backward_plan(backward_shape(64, 64), 64, 4096);
   plan.consumers = 2;
-  EXPECT_THAT(message(plan, shape(64, 64)), HasSubstr("rows of 128 queries for 1 warpgroup"));
-  plan = default_sm90_backward_plan(shape(64, 64), 0, 4096);
+  EXPECT_THAT(refusal(plan, backward_shape(64, 64)), HasSubstr("rows of 128 queries for 1 warpgroup"));
+  plan = default_sm90_backward_plan(backward_shape(64, 64), 0, 4096);
   plan.consumer_registers = 240;
-  EXPECT_THAT(message(plan, shape(64, 64)), HasSubstr("536 registers"));
-  plan = default_sm90_backward_plan(shape(128, 128), 0, 4096);
+  EXPECT_THAT(refusal(plan, backward_shape(64, 64)), HasSubstr("536 registers"));
+  plan = default_sm90_backward_plan(backward_shape(128, 128), 0, 4096);
   plan.ctas_per_sm = 2;
-  EXPECT_THAT(message(plan, shape(128, 128)), HasSubstr("exceed the 233472 of a multiprocessor"));
+  EXPECT_THAT(refusal(plan, backward_shape(128, 128)), HasSubstr("exceed the 233472 of a multiprocessor"));
 }
 
 }  // namespace

@@ -4,24 +4,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ir/error.h"
+#include "plan_refusal.h"
 
 namespace harrier {
 namespace {
 
+using test::refusal;
 constexpr int64_t kBlockRows[] = {0, 16, 32, 64, 128};
 
 Shape shape(int64_t head_dim, int64_t value_dim) {
   return {.head_dim = head_dim, .value_dim = value_dim, .dtype = DataType::kBFloat16};
-}
-
-std::string message(const CudaPlan& plan, const Shape& shape) {
-  try {
-    verify(plan, shape);
-  } catch (const InvalidInput& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(CudaPlan, DefaultsFitEveryHeadDimAndBlockSize) {
@@ -30,7 +22,7 @@ TEST(CudaPlan, DefaultsFitEveryHeadDimAndBlockSize) {
       for (const int64_t block_rows : kBlockRows) {
         SCOPED_TRACE(testing::Message() << head_dim << "/" << value_dim << " in blocks of " << block_rows);
         const CudaPlan sm80 = default_sm80_plan(shape(head_dim, value_dim), block_rows, 4096);
-        EXPECT_EQ(message(sm80, shape(head_dim, value_dim)), "no error");
+        EXPECT_EQ(refusal(sm80, shape(head_dim, value_dim)), "no error");
         EXPECT_LE(shared_bytes(sm80, shape(head_dim, value_dim)), kPortableSharedBytes);
         if (block_rows > 0) {
           EXPECT_EQ(block_rows % sm80.box_rows, 0) << "a block is made of whole boxes";
@@ -63,12 +55,12 @@ TEST(CudaPlan, RowsHoldABlockOrWholeBlocksOrLookTablesUp) {
         EXPECT_TRUE(!fits || plan.row_blocks > 0);
         EXPECT_TRUE(plan.row_blocks != 1 || block_rows % queries == 0);
         EXPECT_TRUE(plan.row_blocks <= 1 || block_rows * plan.row_blocks == queries);
-        EXPECT_EQ(message(plan, shape(dim, dim)), "no error");
+        EXPECT_EQ(refusal(plan, shape(dim, dim)), "no error");
       }
     }
   }
-  EXPECT_THAT(message({.row_blocks = 9}, shape(64, 64)), testing::HasSubstr("9 blocks of queries in a row of 128"));
-  EXPECT_THAT(message({.row_blocks = 3}, shape(64, 64)), testing::HasSubstr("take up to 8 that divide it"));
+  EXPECT_THAT(refusal({.row_blocks = 9}, shape(64, 64)), testing::HasSubstr("9 blocks of queries in a row of 128"));
+  EXPECT_THAT(refusal({.row_blocks = 3}, shape(64, 64)), testing::HasSubstr("take up to 8 that divide it"));
 }
 
 TEST(CudaPlan, SaysWhatItIs) {
@@ -88,26 +80,26 @@ TEST(CudaPlan, NamesWhatDoesNotFit) {
   CudaPlan plan = default_sm80_plan(small, 0, 4096);
   plan.stages = 3;
   plan.ctas_per_sm = 1;
-  EXPECT_THAT(message(plan, small), testing::HasSubstr("3 stages of K and V"));
+  EXPECT_THAT(refusal(plan, small), testing::HasSubstr("3 stages of K and V"));
   plan = default_sm80_plan(small, 0, 4096);
   plan.warp_rows = 24;
-  EXPECT_THAT(message(plan, small), testing::HasSubstr("24 queries of a warp"));
+  EXPECT_THAT(refusal(plan, small), testing::HasSubstr("24 queries of a warp"));
   plan = default_sm80_plan(small, 0, 4096);
   plan.tile_k = 512;
   plan.box_rows = 64;
-  EXPECT_THAT(message(plan, small), testing::HasSubstr("exceed the 167936 of a multiprocessor"));
+  EXPECT_THAT(refusal(plan, small), testing::HasSubstr("exceed the 167936 of a multiprocessor"));
   plan = default_sm80_plan(shape(32, 32), 0, 512);
   plan.tile_k = plan.box_rows = 16;
   plan.ctas_per_sm = 13;
-  EXPECT_THAT(message(plan, shape(32, 32)), testing::HasSubstr("1664 threads"));
-  EXPECT_THAT(message(default_sm80_plan(shape(68, 64), 0, 4096), shape(68, 64)),
+  EXPECT_THAT(refusal(plan, shape(32, 32)), testing::HasSubstr("1664 threads"));
+  EXPECT_THAT(refusal(default_sm80_plan(shape(68, 64), 0, 4096), shape(68, 64)),
               testing::HasSubstr("not multiples of 8"));
   plan = {};
   plan.box_rows = 0;
-  EXPECT_THAT(message(plan, small), testing::HasSubstr("boxes of 0"));
+  EXPECT_THAT(refusal(plan, small), testing::HasSubstr("boxes of 0"));
   plan = {};
   plan.consumer_registers = 256;
-  EXPECT_THAT(message(plan, small), testing::HasSubstr("552 registers"));
+  EXPECT_THAT(refusal(plan, small), testing::HasSubstr("552 registers"));
 }
 
 }  // namespace
