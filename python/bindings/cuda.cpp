@@ -54,16 +54,15 @@ CudaDeviceInputs device_inputs(int64_t batch, bool packed, int64_t query_tokens,
   return inputs;
 }
 
-CudaLaunch prepare(const CudaKernel& kernel, const CudaBinding& binding, const Placed& q, const Placed& k,
-                   const Placed& v, const Placed& out, const std::optional<Placed>& lse) {
+CudaTensors tensors_at(const Placed& q, const Placed& k, const Placed& v, const Placed& out,
+                       const std::optional<Placed>& lse) {
   CudaTensors tensors{.q = tensor_at(q), .k = tensor_at(k), .v = tensor_at(v), .out = tensor_at(out)};
   if (lse) {
     const auto& [address, batch_stride, token_stride, head_stride] = *lse;
     tensors.lse = {
         .data = address, .batch_stride = batch_stride, .head_stride = head_stride, .token_stride = token_stride};
   }
-  const nb::gil_scoped_release unlocked;
-  return kernel.prepare(tensors, binding);
+  return tensors;
 }
 
 /// What Python holds of a binding; only `prepare` looks inside.
@@ -103,6 +102,8 @@ void bind_cuda(nb::module_& module) {
   nb::class_<CudaKernel>(module, "CudaKernel", "A workload compiled for a GPU.")
       .def("run", run_on_host<CudaKernel>, "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none(), "lengths"_a, "arrays"_a,
            "As CpuKernel.run, on arrays of the host: copies them to the GPU and the results back.")
+      .def("run_backward", run_backward_on_host<CudaKernel>, "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a, "d_out"_a, "d_q"_a,
+           "d_k"_a, "d_v"_a, "d_arrays"_a, "lengths"_a, "arrays"_a, "As CpuKernel.run_backward, likewise.")
       .def(
           "bind_on_device",
           [](const CudaKernel& self, int64_t batch, bool packed, int64_t query_tokens, int64_t key_tokens,
@@ -118,9 +119,26 @@ void bind_cuda(nb::module_& module) {
       .def(
           "prepare",
           [](const CudaKernel& self, const HeldBinding& held, const Placed& q, const Placed& k, const Placed& v,
-             const Placed& out,
-             const std::optional<Placed>& lse) { return prepare(self, held.binding, q, k, v, out, lse); },
+             const Placed& out, const std::optional<Placed>& lse) {
+            const CudaTensors tensors = tensors_at(q, k, v, out, lse);
+            const nb::gil_scoped_release unlocked;
+            return self.prepare(tensors, held.binding);
+          },
           "binding"_a, "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none())
+      .def(
+          "prepare_backward",
+          [](const CudaKernel& self, const HeldBinding& held, const Placed& q, const Placed& k, const Placed& v,
+             const Placed& out, const Placed& lse, const Placed& d_out, const Placed& d_q, const Placed& d_k,
+             const Placed& d_v, const std::map<std::string, uint64_t>& d_arrays) {
+            const CudaTensors tensors = tensors_at(q, k, v, out, lse);
+            CudaGradients gradients{
+                .d_out = tensor_at(d_out), .d_q = tensor_at(d_q), .d_k = tensor_at(d_k), .d_v = tensor_at(d_v)};
+            for (const auto& [name, address] : d_arrays) gradients.arrays[name] = address;
+            const nb::gil_scoped_release unlocked;
+            return self.prepare_backward(tensors, gradients, held.binding);
+          },
+          "binding"_a, "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a, "d_out"_a, "d_q"_a, "d_k"_a, "d_v"_a, "d_arrays"_a,
+          "As prepare, for a workload with direction backward; d_arrays are addresses of float32 arrays.")
       .def_prop_ro("array_names", [](const CudaKernel& self) { return self.compilation().array_names; })
       .def_prop_ro("plan", [](const CudaKernel& self) { return print(self.compilation().plan); })
       .def_prop_ro("notes", &CudaKernel::notes)

@@ -8,6 +8,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "arrays.h"
@@ -36,6 +37,40 @@ RunReport run_on_host(const AnyKernel& kernel, const ReadArray& q, const ReadArr
   const Bindings bindings = view_bindings(arrays);
   const nanobind::gil_scoped_release unlocked;
   return kernel.run(tensors, bindings);
+}
+
+/// What a backward call reads and writes beside q, k and v.
+struct BackwardArrays {
+  ReadArray out;
+  ReadArray lse;
+  ReadArray d_out;
+  WrittenArray d_q;
+  WrittenArray d_k;
+  WrittenArray d_v;
+  WrittenArrays d_arrays;
+};
+
+AttentionGradients host_gradients(const BackwardArrays& call);
+
+/// `run_backward`, likewise.
+template <typename AnyKernel>
+RunReport run_backward_on_host(const AnyKernel& kernel, const ReadArray& q, const ReadArray& k, const ReadArray& v,
+                               ReadArray out, ReadArray lse, ReadArray d_out, WrittenArray d_q, WrittenArray d_k,
+                               WrittenArray d_v, WrittenArrays d_arrays, Lengths lengths, const ReadArrays& arrays) {
+  const BackwardArrays call{.out = std::move(out),
+                            .lse = std::move(lse),
+                            .d_out = std::move(d_out),
+                            .d_q = std::move(d_q),
+                            .d_k = std::move(d_k),
+                            .d_v = std::move(d_v),
+                            .d_arrays = std::move(d_arrays)};
+  AttentionTensors tensors = host_tensors(q, k, v, std::move(lengths));
+  tensors.out = view_tensor("out", call.out);
+  tensors.lse = view_tensor("lse", call.lse);
+  const AttentionGradients gradients = host_gradients(call);
+  const Bindings bindings = view_bindings(arrays);
+  const nanobind::gil_scoped_release unlocked;
+  return kernel.run_backward(tensors, gradients, bindings);
 }
 
 }  // namespace harrier::python

@@ -24,33 +24,16 @@ AttentionTensors host_tensors(const ReadArray& q, const ReadArray& k, const Read
           .key_cu_seqlens = std::move(lengths.key_cu_seqlens)};
 }
 
-namespace {
-
-/// What a backward call reads and writes beside q, k and v.
-struct BackwardArrays {
-  ReadArray out;
-  ReadArray lse;
-  ReadArray d_out;
-  WrittenArray d_q;
-  WrittenArray d_k;
-  WrittenArray d_v;
-  WrittenArrays d_arrays;
-};
-
-RunReport run_backward(const Kernel& kernel, const ReadArray& q, const ReadArray& k, const ReadArray& v,
-                       const BackwardArrays& call, const Lengths& lengths, const ReadArrays& arrays) {
-  AttentionTensors tensors = host_tensors(q, k, v, lengths);
-  tensors.out = view_tensor("out", call.out);
-  tensors.lse = view_tensor("lse", call.lse);
+AttentionGradients host_gradients(const BackwardArrays& call) {
   AttentionGradients gradients{.d_out = view_tensor("d_out", call.d_out),
                                .d_q = view_tensor("d_q", call.d_q),
                                .d_k = view_tensor("d_k", call.d_k),
                                .d_v = view_tensor("d_v", call.d_v)};
   for (const auto& [name, array] : call.d_arrays) gradients.arrays[name] = view_tensor("gradient of @" + name, array);
-  const Bindings bindings = view_bindings(arrays);
-  const nb::gil_scoped_release unlocked;
-  return kernel.run_backward(tensors, gradients, bindings);
+  return gradients;
 }
+
+namespace {
 
 std::vector<std::pair<std::string, double>> named_times(const std::vector<PassTime>& passes) {
   std::vector<std::pair<std::string, double>> times;
@@ -80,23 +63,9 @@ void bind_kernel(nb::module_& module) {
   nb::class_<Kernel>(module, "CpuKernel", "A workload compiled for this CPU.")
       .def("run", run_on_host<Kernel>, "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none(), "lengths"_a, "arrays"_a,
            "Writes out, and lse where it is given.")
-      .def(
-          "run_backward",
-          [](const Kernel& self, const ReadArray& q, const ReadArray& k, const ReadArray& v, ReadArray out,
-             ReadArray lse, ReadArray d_out, WrittenArray d_q, WrittenArray d_k, WrittenArray d_v,
-             WrittenArrays d_arrays, const Lengths& lengths, const ReadArrays& arrays) {
-            return run_backward(self, q, k, v,
-                                {.out = std::move(out),
-                                 .lse = std::move(lse),
-                                 .d_out = std::move(d_out),
-                                 .d_q = std::move(d_q),
-                                 .d_k = std::move(d_k),
-                                 .d_v = std::move(d_v),
-                                 .d_arrays = std::move(d_arrays)},
-                                lengths, arrays);
-          },
-          "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a, "d_out"_a, "d_q"_a, "d_k"_a, "d_v"_a, "d_arrays"_a, "lengths"_a,
-          "arrays"_a, "Writes the gradients of q, k, v and of the arrays that d_arrays names.")
+      .def("run_backward", run_backward_on_host<Kernel>, "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a, "d_out"_a, "d_q"_a,
+           "d_k"_a, "d_v"_a, "d_arrays"_a, "lengths"_a, "arrays"_a,
+           "Writes the gradients of q, k, v and of the arrays that d_arrays names.")
       .def_prop_ro("array_names", [](const Kernel& self) { return self.compilation().array_names; })
       .def_prop_ro("compile_times", [](const Kernel& self) { return named_times(self.compile_times()); })
       .def_prop_ro("plan", [](const Kernel& self) { return print(self.compilation().plan); })

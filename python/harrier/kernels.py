@@ -119,8 +119,6 @@ class Kernel:
 
         Raises InvalidInput as the call does, and for arrays that have no gradient.
         """
-        if self.backend != "cpu":
-            raise InvalidInput("gradients run on the CPU so far; compile the pattern with backend='cpu'")
         kernel = self._compiled("backward")
         bound = self._arrays(arrays)
         for name in wanted:

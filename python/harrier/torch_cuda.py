@@ -15,12 +15,12 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from . import _harrier
-from ._harrier import DeviceError, InvalidInput
+from ._harrier import InvalidInput
 from .kernels import cuda_compiler
 
 Tensor = torch.Tensor
@@ -46,9 +46,23 @@ class Call:
     key_max_seqlen: int | None
 
 
-def forward(call: Call, workload: str) -> None:
-    """Enqueues the kernel on the current stream of the tensors' device."""
-    _check_columns(call)
+@dataclass
+class GradientCall:
+    """A backward call's tensors beside those of the forward call. All but `d_out` are written."""
+
+    d_out: Tensor
+    d_q: Tensor
+    d_k: Tensor
+    d_v: Tensor
+    d_arrays: dict[str, Tensor]
+
+
+def run(call: Call, workload: str, gradients: GradientCall | None = None) -> None:
+    """Enqueues a forward or a backward kernel on the current stream of the tensors' device."""
+    named = {"q": call.q, "k": call.k, "v": call.v}
+    if gradients is not None:
+        named["d_out"] = gradients.d_out
+    _check_columns(named)
     ordinal = call.q.device.index
     # A launch has a workspace of its own, so it must not run on two streams at a time.
     stream = torch.cuda.current_stream(call.q.device).cuda_stream
@@ -58,19 +72,25 @@ def forward(call: Call, workload: str) -> None:
     roles = _roles(workload) if call.arrays else {}
     arrays = {name: _readable(array, roles[name]) for name, array in call.arrays.items()}
     bound = {name: _array_place(array) for name, array in arrays.items()}
-    extents = _extents(call)
+    binding = (*_extents(call), _addresses(offsets), _addresses(valid), bound)
     is_packed = call.cu_seqlens is not None
-    tensors = tuple(_place(x, is_packed) for x in (call.q, call.k, call.v, call.out, call.lse))
-    addresses = _addresses(offsets), _addresses(valid)
-    key = (ordinal, stream, workload, tensors, extents, addresses, tuple(bound.values()))
+    placed: list[Any] = [_place(x, is_packed) for x in (call.q, call.k, call.v, call.out, call.lse)]
+    if gradients is not None:
+        written = (gradients.d_out, gradients.d_q, gradients.d_k, gradients.d_v)
+        placed += [_place(x, is_packed) for x in written]
+        d_arrays = {name: x.data_ptr() for name, x in gradients.d_arrays.items()}
+        placed.append(d_arrays)
+    else:
+        d_arrays = {}
+    key = (ordinal, stream, workload, binding[:-1], *bound.items(), *placed[:9], *d_arrays.items())
     with torch.cuda.device(ordinal), _launches_lock:
         launch = _launches.get(key)
         if torch.cuda.is_current_stream_capturing():
             with _allocations_while_capturing():
-                launch = launch or _prepare(workload, ordinal, extents, addresses, bound, tensors)
+                launch = launch or _prepare(workload, ordinal, binding, placed)
             _captured.append(launch)  # a graph that is replayed needs its workspace
         elif launch is None:
-            launch = _prepare(workload, ordinal, extents, addresses, bound, tensors)
+            launch = _prepare(workload, ordinal, binding, placed)
             _launches[key] = launch
             while len(_launches) > _MOST_LAUNCHES:
                 _launches.popitem(last=False)
@@ -79,16 +99,11 @@ def forward(call: Call, workload: str) -> None:
         launch.enqueue(stream)
 
 
-def _prepare(
-    workload: str,
-    ordinal: int,
-    extents: tuple[int, bool, int, int, int, int],
-    addresses: tuple[tuple[int, int], tuple[int, int]],
-    bound: dict[str, tuple[int, str, tuple[int, ...]]],
-    tensors: tuple[tuple[int, int, int, int], ...],
-) -> _harrier.CudaLaunch:
+def _prepare(workload: str, ordinal: int, binding: tuple[Any, ...], placed: list[Any]) -> _harrier.CudaLaunch:
     kernel = _kernel(workload, ordinal)
-    return kernel.prepare(kernel.bind_on_device(*extents, *addresses, bound), *tensors)
+    bound = kernel.bind_on_device(*binding)
+    is_forward = len(placed) == 5
+    return kernel.prepare(bound, *placed) if is_forward else kernel.prepare_backward(bound, *placed)
 
 
 @contextlib.contextmanager
@@ -102,13 +117,6 @@ def _allocations_while_capturing() -> Iterator[None]:
         yield
     finally:
         driver.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode))
-
-
-def refuse_backward() -> NoReturn:
-    """Raises DeviceError: there are no backward kernels for GPUs yet."""
-    error = DeviceError("gradients run on the CPU so far; detach what needs none, or move the tensors to the CPU")
-    error.failure = "unsupported"  # type: ignore[attr-defined]
-    raise error
 
 
 _launches: collections.OrderedDict[Any, Any] = collections.OrderedDict()
@@ -181,8 +189,8 @@ def pack_bits(mask: Tensor) -> Tensor:
     return (padded.unflatten(-1, (-1, 8)) * weights).sum(-1, dtype=torch.uint8)
 
 
-def _check_columns(call: Call) -> None:
-    for name, x in (("q", call.q), ("k", call.k), ("v", call.v)):
+def _check_columns(named: dict[str, Tensor]) -> None:
+    for name, x in named.items():
         if x.stride(-1) != 1 and x.shape[-1] > 1:
             raise InvalidInput(
                 f"{name} has stride {x.stride(-1)} in its last dimension, expected 1; make it contiguous there"

@@ -194,7 +194,11 @@ def shape_text(q: Tensor, k: Tensor, v: Tensor, direction: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _cpu_kernel(pattern: str, shape: str) -> Any:  # its stub speaks of NumPy's arrays alone
-    return cpu_compiler().compile(_harrier.Workload(f"attention pattern {{\n{shape}\n{pattern}\n}}"))
+    return cpu_compiler().compile(_harrier.Workload(_workload_text(pattern, shape)))
+
+
+def _workload_text(pattern: str, shape: str) -> str:
+    return f"attention pattern {{\n{shape}\n{pattern}\n}}"
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor | None) -> None:
@@ -269,8 +273,9 @@ def _forward_cuda(
     _check(q, k, v, cu_seqlens)
     pattern = _pattern_text(template, tuple(numbers))
     out, lse = _new_out(q, v), _new_lse(q)
-    torch_cuda.forward(
-        torch_cuda.Call(
+    if q.numel() > 0:
+        names = array_names(pattern)
+        call = torch_cuda.Call(
             q=q,
             k=k,
             v=v,
@@ -280,12 +285,11 @@ def _forward_cuda(
             key_lengths=key_lengths,
             cu_seqlens=cu_seqlens,
             key_cu_seqlens=key_cu_seqlens,
-            arrays=dict(zip(array_names(pattern), arrays)),
+            arrays=dict(zip(names, arrays)),
             max_seqlen=max_seqlen,
             key_max_seqlen=key_max_seqlen,
-        ),
-        f"attention pattern {{\n{shape_text(q, k, v, 'forward')}\n{pattern}\n}}",
-    )
+        )
+        torch_cuda.run(call, _workload_text(pattern, shape_text(q, k, v, "forward")))
     return out, lse
 
 
@@ -333,8 +337,48 @@ def _backward_cpu(
     return d_q, d_k, d_v, d_arrays
 
 
-def _backward_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    torch_cuda.refuse_backward()
+def _backward_cuda(
+    d_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    lengths: Tensor | None,
+    key_lengths: Tensor | None,
+    cu_seqlens: Tensor | None,
+    key_cu_seqlens: Tensor | None,
+    arrays: Sequence[Tensor],
+    template: str,
+    numbers: Sequence[int],
+    max_seqlen: int | None,
+    key_max_seqlen: int | None,
+    wanted: Sequence[int],
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    pattern = _pattern_text(template, tuple(numbers))
+    names = array_names(pattern)
+    d_q, d_k, d_v, d_arrays = _new_gradients(q, k, v, arrays, wanted)
+    if q.numel() == 0:
+        return d_q, d_k.zero_(), d_v.zero_(), [x.zero_() for x in d_arrays]
+    call = torch_cuda.Call(
+        q=q,
+        k=k,
+        v=v,
+        out=out,
+        lse=lse,
+        lengths=lengths,
+        key_lengths=key_lengths,
+        cu_seqlens=cu_seqlens,
+        key_cu_seqlens=key_cu_seqlens,
+        arrays=dict(zip(names, arrays)),
+        max_seqlen=max_seqlen,
+        key_max_seqlen=key_max_seqlen,
+    )
+    gradients = torch_cuda.GradientCall(
+        d_out=d_out, d_q=d_q, d_k=d_k, d_v=d_v, d_arrays={names[i]: x for i, x in zip(wanted, d_arrays)}
+    )
+    torch_cuda.run(call, _workload_text(pattern, shape_text(q, k, v, "backward")), gradients)
+    return d_q, d_k, d_v, d_arrays
 
 
 def _backward_fake(

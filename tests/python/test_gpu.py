@@ -58,6 +58,20 @@ def test_arrays_of_the_host_are_copied_there_and_back(run_on_gpu) -> None:  # ty
     assert max(errors) < 5e-3  # type: ignore[type-var]
 
 
+def test_gradients_of_arrays_of_the_host(run_on_gpu) -> None:  # type: ignore[no-untyped-def]
+    errors = run_on_gpu("""
+        import json, numpy as np, harrier as hr, reference
+        rng = np.random.default_rng(4)
+        q, k, v, d_out = rng.standard_normal((4, 1, 2, 70, 64)).astype(np.float16)
+        kernel = hr.compile(hr.causal, hr.Shape(heads=2, head_dim=64, dtype="fp16"), backend="cuda")
+        out, lse = kernel(q, k, v, return_lse=True)
+        got = kernel.backward(d_out, q, k, v, out, lse)
+        expected = reference.gradients(q, k, v, d_out, lambda g: g.k <= g.q)
+        print(json.dumps([float(abs(x - y).max()) for x, y in zip((got.q, got.k, got.v), expected)]))
+        """)
+    assert max(errors) < 2e-2  # type: ignore[type-var]
+
+
 def test_device_tensors_are_bound_prepared_and_enqueued(run_on_gpu) -> None:  # type: ignore[no-untyped-def]
     """The emulated device's memory is the driver's, so tensors are laid there by hand."""
     error = run_on_gpu("""
@@ -202,7 +216,7 @@ def test_tensors_of_torch_go_to_the_current_stream(run_on_gpu) -> None:  # type:
             one = torch_cuda.Call(**tensors, **call, arrays={name: OnDevice(x) for name, x in arrays.items()})
             text = f"attention x {{ heads 2 kv_heads {k.shape[1]} head_dim 64 dtype fp16 {pattern.text} }}"
             for _ in range(2):  # prepared, then found again
-                torch_cuda.forward(one, text)
+                torch_cuda.run(one, text)
             return tensors["out"].back().double().numpy(), tensors["lse"].back().numpy()
 
         torch.manual_seed(3)
@@ -225,14 +239,36 @@ def test_tensors_of_torch_go_to_the_current_stream(run_on_gpu) -> None:  # type:
             ids = segment[a:b].numpy()
             expected, expected_lse = reference.attend(*(x[a:b].transpose(0, 1)[None].numpy() for x in (q, k, v)), lambda g: ids[g.q] == ids[g.k])
             worst["packed"] = max(worst["packed"], float(abs(out[a:b] - expected[0].transpose(1, 0, 2)).max()), float(abs(lse[a:b] - expected_lse[0].T).max()))
+        # Gradients of packed tensors and of slopes, against autograd in double precision.
+        q, k, v, d_out = torch.randn(4, 70, 2, 64).half()
+        slopes = torch.tensor([0.1, 0.3])
+        pattern = hr.Pattern(hr.causal & hr.window(30, 0), alibi="slopes")
+        whole = torch.tensor([0, 70], dtype=torch.int32)
+        out, lse = torch.zeros_like(q), torch.zeros(70, 2)
+        tensors = {name: OnDevice(x) for name, x in dict(q=q, k=k, v=v, out=out, lse=lse, cu_seqlens=whole).items()}
+        call = torch_cuda.Call(**tensors, lengths=None, key_lengths=None, key_cu_seqlens=None, max_seqlen=70, key_max_seqlen=None,
+                               arrays={"slopes": OnDevice(slopes)})
+        clauses = lambda direction: f"attention x {{ heads 2 head_dim 64 dtype fp16 direction {direction} {pattern.text} }}"
+        torch_cuda.run(call, clauses("forward"))
+        written = {name: OnDevice(torch.full_like(q, torch.nan)) for name in ("d_q", "d_k", "d_v")}
+        d_slopes = OnDevice(torch.full((2,), torch.nan))
+        torch_cuda.run(call, clauses("backward"), torch_cuda.GradientCall(d_out=OnDevice(d_out), **written, d_arrays={"slopes": d_slopes}))
+        leaves = [x.double().requires_grad_() for x in (q, k, v, slopes)]
+        i = torch.arange(70)
+        apart = i[:, None] - i[None]
+        s = torch.einsum("qhd,khd->hqk", leaves[0], leaves[1]) / 8 - leaves[3][:, None, None] * apart.abs()
+        s = s.masked_fill((apart < 0) | (apart > 30), -torch.inf)
+        torch.einsum("hqk,khd->qhd", s.softmax(-1), leaves[2]).backward(d_out.double())
+        got = [*(x.back() for x in written.values()), d_slopes.back()]
+        worst["gradients"] = max(float((x.double() - y.grad).abs().max() / y.grad.abs().max()) for x, y in zip(got, leaves))
         messages = []
         for bad in (lambda: attend(hr.Pattern(hr.where(hr.array("a")[hr.k] > 0)), q, k, v, {"a": segment}, cu_seqlens=offsets),
-                    lambda: attend(hr.Pattern(), q.transpose(1, 2), k, v, {}, cu_seqlens=offsets), torch_cuda.refuse_backward):
+                    lambda: attend(hr.Pattern(), q.transpose(1, 2), k, v, {}, cu_seqlens=offsets)):
             try: bad()
             except (hr.InvalidInput, hr.DeviceError) as error: messages.append(str(error))
         print(json.dumps([worst, len(torch_cuda._launches), messages]))
         """)
     worst, launches, messages = found  # type: ignore[misc]
-    assert max(worst.values()) < 5e-3
-    assert launches == 3  # ids of 64 bits are converted anew by each call, to another address here
-    assert "stride" in messages[1] and "gradients run on the CPU so far" in messages[2] and len(messages) == 3
+    assert max(worst.values()) < 1e-2
+    assert launches == 5  # ids of 64 bits are converted anew by each call, to another address here
+    assert len(messages) == 2 and "stride" in messages[1]
