@@ -70,9 +70,10 @@ def run(call: Call, workload: str, gradients: GradientCall | None = None) -> Non
     valid = _valid_lengths(call)
     # Made on this stream, so that the memory of what is converted is not taken before the kernel has read it.
     roles = _roles(workload) if call.arrays else {}
-    arrays = {name: _readable(array, roles[name]) for name, array in call.arrays.items()}
-    bound = {name: _array_place(array) for name, array in arrays.items()}
-    binding = (*_extents(call), _addresses(offsets), _addresses(valid), bound)
+    extents = _extents(call)
+    arrays = {name: _readable(array, roles[name], extents[3]) for name, array in call.arrays.items()}
+    bound = {name: _array_place(array, roles[name]) for name, array in arrays.items()}
+    binding = (*extents, _addresses(offsets), _addresses(valid), bound)
     is_packed = call.cu_seqlens is not None
     placed: list[Any] = [_place(x, is_packed) for x in (call.q, call.k, call.v, call.out, call.lse)]
     if gradients is not None:
@@ -175,11 +176,14 @@ def _roles(workload: str) -> dict[str, str]:
     return {name: role for name, role, _ in _harrier.Workload(workload).arrays}
 
 
-def _readable(x: Tensor, role: str) -> Tensor:
-    """As kernels read arrays on a device: integers of 32 bits, bit masks with 8 keys a byte."""
+def _readable(x: Tensor, role: str, key_tokens: int) -> Tensor:
+    """As kernels read arrays on a device: integers of 32 bits, bit masks with 8 keys a byte, ids of all tokens."""
+    if role == "bit mask" and x.dtype == torch.bool:
+        return pack_bits(x)
     if x.dtype in (torch.int64, torch.int16, torch.int8):
-        return x.to(torch.int32)
-    return pack_bits(x) if role == "bit mask" and x.dtype == torch.bool else x
+        x = x.to(torch.int32)
+    is_of_every_row = role == "segment ids" and x.dim() == 1 and 0 < x.numel() < key_tokens
+    return x.repeat(key_tokens // x.numel()) if is_of_every_row else x
 
 
 def pack_bits(mask: Tensor) -> Tensor:
@@ -197,5 +201,6 @@ def _check_columns(named: dict[str, Tensor]) -> None:
             )
 
 
-def _array_place(x: Tensor) -> tuple[int, str, tuple[int, ...]]:
-    return (x.data_ptr(), str(x.dtype).removeprefix("torch."), tuple(x.shape))
+def _array_place(x: Tensor, role: str) -> tuple[int, str, tuple[int, ...]]:
+    shape = (x.numel(),) if role == "segment ids" else tuple(x.shape)
+    return (x.data_ptr(), str(x.dtype).removeprefix("torch."), shape)

@@ -53,6 +53,10 @@ def test_arrays_on_the_device(draw: Any) -> None:
     q, k, v = (draw(1, 2, 256, 64) for _ in range(3))
     segment = torch.arange(256, device="cuda") // 60
     close(hr.attention(q, k, v, hr.documents(segment)), dense(q, k, v, segment[:, None] == segment[None]))
+    q, k, v = (torch.cat([x, x.flip(2)]) for x in (q, k, v))
+    close(hr.attention(q, k, v, hr.documents(segment)), dense(q, k, v, segment[:, None] == segment[None]))
+    rows = torch.stack([segment, segment // 2])
+    close(hr.attention(q, k, v, hr.documents(rows)), dense(q, k, v, (rows[:, :, None] == rows[:, None])[:, None]))
     mask = torch.rand(256, 256, device="cuda") < 0.3
     close(hr.attention(q, k, v, hr.bits(mask)), dense(q, k, v, mask))
 

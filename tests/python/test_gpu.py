@@ -52,22 +52,11 @@ def test_arrays_of_the_host_are_copied_there_and_back(run_on_gpu) -> None:  # ty
         out, lse = kernel(q, k, v, return_lse=True)
         counts = lambda g: ((g.k <= g.q) & (g.q - g.k <= 30)) | (g.k < 3)
         expected, expected_lse = reference.attend(q, k, v, counts)
-        assert "wgmma" in kernel.code() or "forward" in kernel.code()
-        print(json.dumps([float(abs(out - expected).max()), float(abs(lse - expected_lse).max())]))
-        """)
-    assert max(errors) < 5e-3  # type: ignore[type-var]
-
-
-def test_gradients_of_arrays_of_the_host(run_on_gpu) -> None:  # type: ignore[no-untyped-def]
-    errors = run_on_gpu("""
-        import json, numpy as np, harrier as hr, reference
-        rng = np.random.default_rng(4)
-        q, k, v, d_out = rng.standard_normal((4, 1, 2, 70, 64)).astype(np.float16)
-        kernel = hr.compile(hr.causal, hr.Shape(heads=2, head_dim=64, dtype="fp16"), backend="cuda")
-        out, lse = kernel(q, k, v, return_lse=True)
+        d_out = rng.standard_normal(q.shape).astype(np.float16)
         got = kernel.backward(d_out, q, k, v, out, lse)
-        expected = reference.gradients(q, k, v, d_out, lambda g: g.k <= g.q)
-        print(json.dumps([float(abs(x - y).max()) for x, y in zip((got.q, got.k, got.v), expected)]))
+        gradients = zip((got.q, got.k, got.v), reference.gradients(q, k, v, d_out, counts))
+        pairs = [(out, expected), (lse, expected_lse), *gradients]
+        print(json.dumps([float(abs(x - y).max()) for x, y in pairs]))
         """)
     assert max(errors) < 2e-2  # type: ignore[type-var]
 
@@ -115,6 +104,9 @@ def test_device_tensors_are_bound_prepared_and_enqueued(run_on_gpu) -> None:  # 
     assert error < 5e-3  # type: ignore[operator]
 
 
+@pytest.mark.skipif(
+    os.environ.get("HARRIER_TEST_THOROUGH") != "1", reason="compiles many plans: HARRIER_TEST_THOROUGH=1 does"
+)
 def test_tunings_are_kept_and_found(run_on_gpu) -> None:  # type: ignore[no-untyped-def]
     found = run_on_gpu("""
         import json, harrier as hr
@@ -225,8 +217,11 @@ def test_tensors_of_torch_go_to_the_current_stream(run_on_gpu) -> None:  # type:
         fused = torch.randn(2, 70, 5, 64).half()
         q, k, v = fused[:, :, :2].transpose(1, 2), fused[:, :, 2:3].transpose(1, 2), fused[:, :, 3:4].transpose(1, 2)
         slopes, lengths = torch.tensor([0.1, 0.3]), torch.tensor([70, 41], dtype=torch.int32)
-        out, lse = attend(hr.Pattern(hr.causal & hr.window(30, 0), alibi="slopes"), q, k, v, {"slopes": slopes}, lengths=lengths)
-        counts = lambda g: (g.k <= g.q) & (g.q - g.k <= 30) & (g.k < int(lengths[g.batch]))
+        ids = torch.stack([torch.arange(70) // 50, torch.arange(70) // 33]).int()
+        pattern = hr.Pattern(hr.causal & hr.window(30, 0) & hr.documents("segment"), alibi="slopes")
+        out, lse = attend(pattern, q, k, v, {"slopes": slopes, "segment": ids}, lengths=lengths)
+        own = lambda g: ids[g.batch].numpy()
+        counts = lambda g: (g.k <= g.q) & (g.q - g.k <= 30) & (g.k < int(lengths[g.batch])) & (own(g)[g.q] == own(g)[g.k])
         expected, _ = reference.attend(*(x.numpy() for x in (q, k, v)), counts, score=lambda s, g: s - float(slopes[g.head]) * abs(g.q - g.k))
         expected[1, :, 41:] = 0
         worst["padded"] = float(abs(out - expected).max())
