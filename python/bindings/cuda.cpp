@@ -1,7 +1,9 @@
 // GPUs: compile, bind on the device, prepare, enqueue. Addresses come as numbers; whoever owns the memory keeps it.
+#include <fmt/format.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
 
+#include <algorithm>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -65,6 +67,48 @@ CudaTensors tensors_at(const Placed& q, const Placed& k, const Placed& v, const 
   return tensors;
 }
 
+void check_offsets(const std::vector<int64_t>& offsets, int64_t tokens) {
+  const bool fits =
+      offsets.empty() || (offsets.front() == 0 && offsets.back() == tokens && std::ranges::is_sorted(offsets));
+  if (fits) return;
+  throw InvalidInput(
+      fmt::format("offsets of sequences do not rise from 0 to the {} tokens; give batch + 1 of them", tokens));
+}
+
+void check_valid(const std::vector<int64_t>& lengths, int64_t batch, int64_t extent) {
+  const auto is_inside = [&](int64_t length) { return length >= 0 && length <= extent; };
+  if (lengths.empty() || (std::ssize(lengths) == batch && std::ranges::all_of(lengths, is_inside))) return;
+  throw InvalidInput(fmt::format("{} valid lengths are given, expected {} of 0 to {}", lengths.size(), batch, extent));
+}
+
+/// A batch whose lengths the host knows: offsets of packed sequences, whose extents are all tokens, or extents and
+/// valid lengths of padded rows.
+Geometry geometry_of(const Lengths& lengths, int64_t batch, int64_t query_extent, int64_t key_extent) {
+  const auto differences = [](const std::vector<int64_t>& offsets) {
+    std::vector<int64_t> each;
+    for (size_t i = 1; i < offsets.size(); ++i) each.push_back(offsets[i] - offsets[i - 1]);
+    return each;
+  };
+  if (!lengths.cu_seqlens.empty()) {
+    check_offsets(lengths.cu_seqlens, query_extent);
+    check_offsets(lengths.key_cu_seqlens, key_extent);
+    return packed_geometry(differences(lengths.cu_seqlens), differences(lengths.key_cu_seqlens));
+  }
+  check_valid(lengths.lengths, batch, query_extent);
+  check_valid(lengths.key_lengths, batch, key_extent);
+  Geometry geometry{.sequences = {}, .query_tokens = batch * query_extent, .key_tokens = batch * key_extent};
+  for (int64_t b = 0; b < batch; ++b) {
+    const auto row = static_cast<size_t>(b);
+    geometry.sequences.push_back({.query_length = query_extent,
+                                  .key_length = key_extent,
+                                  .query_valid = row < lengths.lengths.size() ? lengths.lengths[row] : query_extent,
+                                  .key_valid = row < lengths.key_lengths.size() ? lengths.key_lengths[row] : key_extent,
+                                  .query_token = b * query_extent,
+                                  .key_token = b * key_extent});
+  }
+  return geometry;
+}
+
 /// What Python holds of a binding; only `prepare` looks inside.
 struct HeldBinding {
   CudaBinding binding;
@@ -116,6 +160,17 @@ void bind_cuda(nb::module_& module) {
           },
           "batch"_a, "packed"_a, "query_tokens"_a, "key_tokens"_a, "longest_query"_a, "longest_key"_a, "cu_seqlens"_a,
           "valid"_a, "arrays"_a)
+      .def(
+          "bind",
+          [](const CudaKernel& self, const Lengths& lengths, int64_t batch, int64_t query_extent, int64_t key_extent,
+             const ReadArrays& arrays) {
+            const Bindings bindings = view_bindings(arrays);
+            const nb::gil_scoped_release unlocked;
+            return HeldBinding{self.bind(bindings, geometry_of(lengths, batch, query_extent, key_extent),
+                                         {.packed = !lengths.cu_seqlens.empty()})};
+          },
+          "lengths"_a, "batch"_a, "query_extent"_a, "key_extent"_a, "arrays"_a,
+          "Lengths and arrays of the host, brought to the device.")
       .def(
           "prepare",
           [](const CudaKernel& self, const HeldBinding& held, const Placed& q, const Placed& k, const Placed& v,

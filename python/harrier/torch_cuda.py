@@ -2,7 +2,8 @@
 
 What is compiled, bound and prepared is kept for calls that are alike, down to addresses: torch's allocator hands a loop the
 same memory again and again. Lengths and arrays stay on the device, so what they hold may change between such calls. What is
-captured in a CUDA graph is kept for the life of the process.
+captured in a CUDA graph is kept for the life of the process. Only arrays that must be looked at before a kernel may read them
+(those that expressions index, lists of global tokens) are waited for and bound by the host, anew by every call.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,45 +68,95 @@ def run(call: Call, workload: str, gradients: GradientCall | None = None) -> Non
     ordinal = call.q.device.index
     # A launch has a workspace of its own, so it must not run on two streams at a time.
     stream = torch.cuda.current_stream(call.q.device).cuda_stream
-    offsets = _int32(call.cu_seqlens, "cu_seqlens"), _int32(call.key_cu_seqlens, "key_cu_seqlens")
-    valid = _valid_lengths(call)
-    # Made on this stream, so that the memory of what is converted is not taken before the kernel has read it.
-    roles = _roles(workload) if call.arrays else {}
-    extents = _extents(call)
-    arrays = {name: _readable(array, roles[name], extents[3]) for name, array in call.arrays.items()}
-    bound = {name: _array_place(array, roles[name]) for name, array in arrays.items()}
-    binding = (*extents, _addresses(offsets), _addresses(valid), bound)
+    placed, d_arrays = _placed(call, gradients)
+    with torch.cuda.device(ordinal):
+        if _needs_host(workload):
+            kernel = _kernel(workload, ordinal)
+            _prepare(kernel, _bind_on_host(kernel, call), placed, d_arrays, gradients is not None).enqueue(stream)
+            return
+        # Made on this stream, so that the memory of what is converted is not taken before the kernel has read it.
+        offsets = _int32(call.cu_seqlens, "cu_seqlens"), _int32(call.key_cu_seqlens, "key_cu_seqlens")
+        valid = _valid_lengths(call)
+        extents = _extents(call)
+        roles = _roles(workload) if call.arrays else {}
+        arrays = {name: _readable(array, roles[name], extents[3]) for name, array in call.arrays.items()}
+        bound = {name: _array_place(array, roles[name]) for name, array in arrays.items()}
+        binding = (*extents, _addresses(offsets), _addresses(valid))
+        key = (ordinal, stream, workload, binding, *bound.items(), *placed, *d_arrays.items())
+
+        def prepare() -> _harrier.CudaLaunch:
+            kernel = _kernel(workload, ordinal)
+            held = kernel.bind_on_device(*binding, bound)
+            return _prepare(kernel, held, placed, d_arrays, gradients is not None)
+
+        with _launches_lock:
+            launch = _launches.get(key)
+            if torch.cuda.is_current_stream_capturing():
+                with _allocations_while_capturing():
+                    launch = launch or prepare()
+                _captured.append(launch)  # a graph that is replayed needs its workspace
+            elif launch is None:
+                launch = _launches[key] = prepare()
+                while len(_launches) > _MOST_LAUNCHES:
+                    _launches.popitem(last=False)
+            else:
+                _launches.move_to_end(key)
+            launch.enqueue(stream)
+
+
+def _placed(call: Call, gradients: GradientCall | None) -> tuple[list[tuple[int, int, int, int]], dict[str, int]]:
+    """Where tensors lie, in the order in which launches take them, and where gradients of arrays go."""
+    tensors = [call.q, call.k, call.v, call.out, call.lse]
+    if gradients is None:
+        return [_place(x, call.cu_seqlens is not None) for x in tensors], {}
+    tensors += [gradients.d_out, gradients.d_q, gradients.d_k, gradients.d_v]
+    return (
+        [_place(x, call.cu_seqlens is not None) for x in tensors],
+        {name: x.data_ptr() for name, x in gradients.d_arrays.items()},
+    )
+
+
+def _prepare(
+    kernel: _harrier.CudaKernel,
+    binding: _harrier.CudaBinding,
+    placed: list[Any],
+    d_arrays: dict[str, int],
+    is_backward: bool,
+) -> _harrier.CudaLaunch:
+    if is_backward:
+        return kernel.prepare_backward(binding, *placed, d_arrays)
+    return kernel.prepare(binding, *placed)
+
+
+@functools.lru_cache(maxsize=4096)
+def _needs_host(workload: str) -> bool:
+    """Whether arrays must be looked at before a kernel may read them: those that are indexed, and lists of tokens."""
+    is_drawn = re.search(r"\bseed\b", workload) is not None  # BigBird's random blocks
+    return is_drawn or any(role in ("global tokens", "int array", "float array") for role in _roles(workload).values())
+
+
+def _bind_on_host(kernel: _harrier.CudaKernel, call: Call) -> _harrier.CudaBinding:
+    """Waits for lengths and arrays, and brings them there again as kernels read them. Raises InvalidInput."""
+    if torch.cuda.is_current_stream_capturing():
+        raise InvalidInput(
+            "arrays that are indexed, lists of global tokens and seeded blocks are looked at by the host, which a CUDA graph "
+            "cannot hold; use documents, blocks, bits or a bias"
+        )
+    q, k = call.q, call.k
     is_packed = call.cu_seqlens is not None
-    placed: list[Any] = [_place(x, is_packed) for x in (call.q, call.k, call.v, call.out, call.lse)]
-    if gradients is not None:
-        written = (gradients.d_out, gradients.d_q, gradients.d_k, gradients.d_v)
-        placed += [_place(x, is_packed) for x in written]
-        d_arrays = {name: x.data_ptr() for name, x in gradients.d_arrays.items()}
-        placed.append(d_arrays)
-    else:
-        d_arrays = {}
-    key = (ordinal, stream, workload, binding[:-1], *bound.items(), *placed[:9], *d_arrays.items())
-    with torch.cuda.device(ordinal), _launches_lock:
-        launch = _launches.get(key)
-        if torch.cuda.is_current_stream_capturing():
-            with _allocations_while_capturing():
-                launch = launch or _prepare(workload, ordinal, binding, placed)
-            _captured.append(launch)  # a graph that is replayed needs its workspace
-        elif launch is None:
-            launch = _prepare(workload, ordinal, binding, placed)
-            _launches[key] = launch
-            while len(_launches) > _MOST_LAUNCHES:
-                _launches.popitem(last=False)
-        else:
-            _launches.move_to_end(key)
-        launch.enqueue(stream)
-
-
-def _prepare(workload: str, ordinal: int, binding: tuple[Any, ...], placed: list[Any]) -> _harrier.CudaLaunch:
-    kernel = _kernel(workload, ordinal)
-    bound = kernel.bind_on_device(*binding)
-    is_forward = len(placed) == 5
-    return kernel.prepare(bound, *placed) if is_forward else kernel.prepare_backward(bound, *placed)
+    lengths = [] if call.lengths is None else call.lengths.tolist()
+    key_lengths = [] if call.key_lengths is None else call.key_lengths.tolist()
+    if not is_packed and call.key_lengths is None and q.shape[2] == k.shape[2]:
+        key_lengths = lengths
+    offsets = [] if call.cu_seqlens is None else call.cu_seqlens.tolist()
+    key_offsets = [] if call.key_cu_seqlens is None else call.key_cu_seqlens.tolist()
+    return kernel.bind(
+        _harrier.Lengths(lengths, key_lengths, offsets, key_offsets),
+        q.shape[0],
+        q.shape[0] if is_packed else q.shape[2],
+        k.shape[0] if is_packed else k.shape[2],
+        {name: x.detach().cpu().numpy() for name, x in call.arrays.items()},
+    )
 
 
 @contextlib.contextmanager

@@ -61,6 +61,15 @@ def test_arrays_on_the_device(draw: Any) -> None:
     close(hr.attention(q, k, v, hr.bits(mask)), dense(q, k, v, mask))
 
 
+def test_arrays_that_the_host_looks_at(draw: Any) -> None:
+    q, k, v = (draw(2, 2, 200, 64) for _ in range(3))
+    prefix = torch.tensor([30, 90], device="cuda")
+    block_mask = hr.create_block_mask(lambda b, h, q, k: (q >= k) | (k < prefix[b]), None, None, 200, 200)
+    i = torch.arange(200, device="cuda")
+    visible = (i[None] <= i[:, None]) | (i < prefix[:, None, None])
+    close(hr.flex_attention(q, k, v, block_mask=block_mask), dense(q, k, v, visible[:, None]))
+
+
 def test_work_goes_to_the_current_stream(draw: Any) -> None:
     x = draw(1, 2, 512, 64)
     expected = dense(x * 2, x, x, visible_in_window(512))

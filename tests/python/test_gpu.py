@@ -193,6 +193,9 @@ def test_tensors_of_torch_go_to_the_current_stream(run_on_gpu) -> None:  # type:
             def stride(self, i): return self.host.stride(i)
             def data_ptr(self): return self.address.value + self.host.storage_offset() * self.host.element_size()
             def contiguous(self): return self
+            def detach(self): return self
+            def cpu(self): return self.host
+            def tolist(self): return self.host.tolist()
             def to(self, dtype): return self if dtype == self.dtype else OnDevice(self.host.to(dtype))
 
             def back(self):
@@ -256,8 +259,21 @@ def test_tensors_of_torch_go_to_the_current_stream(run_on_gpu) -> None:  # type:
         torch.einsum("hqk,khd->qhd", s.softmax(-1), leaves[2]).backward(d_out.double())
         got = [*(x.back() for x in written.values()), d_slopes.back()]
         worst["gradients"] = max(float((x.double() - y.grad).abs().max() / y.grad.abs().max()) for x, y in zip(got, leaves))
+        # Arrays that an expression indexes, and lists of global tokens, are bound by the host.
+        q, k, v = torch.randn(3, 2, 2, 50, 64).half()
+        prefix, tokens = torch.tensor([7, 19]), torch.tensor([[3, -1], [0, 44]])
+        pattern = hr.Pattern(hr.causal | hr.where(hr.k < hr.array("prefix")[hr.b]) | hr.global_("tokens"))
+        out, lse = attend(pattern, q, k, v, {"prefix": prefix, "tokens": tokens}, lengths=torch.tensor([50, 31]))
+        def counts(g):
+            listed = tokens[g.batch].numpy()
+            shown = (g.k <= g.q) | (g.k < int(prefix[g.batch])) | np.isin(g.q, listed) | np.isin(g.k, listed)
+            return shown & (g.k < (50, 31)[g.batch])
+        expected, _ = reference.attend(*(x.numpy() for x in (q, k, v)), counts)
+        expected[1, :, 31:] = 0
+        worst["bound by the host"] = float(abs(out - expected).max())
         messages = []
-        for bad in (lambda: attend(hr.Pattern(hr.where(hr.array("a")[hr.k] > 0)), q, k, v, {"a": segment}, cu_seqlens=offsets),
+        q, k, v = torch.randn(3, 90, 2, 64).half()
+        for bad in (lambda: attend(hr.Pattern(hr.where(hr.array("a")[hr.k + 90] > 0)), q, k, v, {"a": segment}, cu_seqlens=offsets),
                     lambda: attend(hr.Pattern(), q.transpose(1, 2), k, v, {}, cu_seqlens=offsets)):
             try: bad()
             except (hr.InvalidInput, hr.DeviceError) as error: messages.append(str(error))
