@@ -124,7 +124,7 @@ def _prepare(
     is_backward: bool,
 ) -> _harrier.CudaLaunch:
     if is_backward:
-        return kernel.prepare_backward(binding, *placed, d_arrays)
+        return kernel.prepare_backward(binding, *placed, d_arrays=d_arrays)
     return kernel.prepare(binding, *placed)
 
 
