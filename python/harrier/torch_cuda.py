@@ -123,9 +123,10 @@ def _prepare(
     d_arrays: dict[str, int],
     is_backward: bool,
 ) -> _harrier.CudaLaunch:
-    if is_backward:
-        return kernel.prepare_backward(binding, *placed, d_arrays=d_arrays)
-    return kernel.prepare(binding, *placed)
+    if not is_backward:
+        return kernel.prepare(binding, *placed)
+    q, k, v, out, lse, d_out, d_q, d_k, d_v = placed
+    return kernel.prepare_backward(binding, q, k, v, out, lse, d_out, d_q, d_k, d_v, d_arrays)
 
 
 @functools.lru_cache(maxsize=4096)
