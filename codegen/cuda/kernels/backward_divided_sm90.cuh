@@ -83,11 +83,11 @@ class DividedConsumer {
     step_.wait_for_d_output();
     step_.start_d_value(d_value, probabilities);
     step_.sync_consumers();  // dS is there, and the factors were read
-    step_.release_query();
+    step_.release_query(step_.tile.stage);
     make_d_query<Shares::kMostColumns>(place, [&] {
       wgmma::wait<1>();
       wgmma::hold(d_value);
-      step_.release_d_output();
+      step_.release_d_output(step_.tile.stage);
       wgmma::wait<0>();
     });
     step_.advance();
@@ -110,7 +110,7 @@ class DividedConsumer {
     step_.share_gradients(gradients);
     ptx::fence_shared_for_async();
     step_.sync_consumers();
-    step_.release_d_output();
+    step_.release_d_output(step_.tile.stage);
     step_.wait_for_query();
     const int place = step_.place();
     if constexpr (Shares::kLeastColumns > 0) {
@@ -123,7 +123,7 @@ class DividedConsumer {
     }
     wgmma::wait<0>();
     wgmma::hold(d_key);
-    step_.release_query();
+    step_.release_query(step_.tile.stage);
     step_.advance();
   }
 

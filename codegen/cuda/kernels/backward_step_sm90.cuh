@@ -62,11 +62,11 @@ struct ColumnStep {
   __device__ __forceinline__ void wait_for_d_output() const {
     ptx::barrier_wait(shared.d_output_full(tile.stage), tile.parity);
   }
-  __device__ __forceinline__ void release_query() const {
-    if (leads()) ptx::barrier_arrive(shared.query_empty(tile.stage));
+  __device__ __forceinline__ void release_query(uint32 stage) const {
+    if (leads()) ptx::barrier_arrive(shared.query_empty(stage));
   }
-  __device__ __forceinline__ void release_d_output() const {
-    if (leads()) ptx::barrier_arrive(shared.d_output_empty(tile.stage));
+  __device__ __forceinline__ void release_d_output(uint32 stage) const {
+    if (leads()) ptx::barrier_arrive(shared.d_output_empty(stage));
   }
 
   __device__ __forceinline__ void advance() {
