@@ -149,4 +149,26 @@ CudaPlan default_sm80_backward_plan(const Shape& shape, int64_t block_rows, int6
   return plan;
 }
 
+std::optional<CudaPlan> roomier_backward_plan(const CudaPlan& plan) {
+  CudaPlan roomier = plan;
+  if (plan.family == CudaFamily::kSm90 && plan.consumers > 1) {
+    if (plan.row_blocks > 1) return std::nullopt;  // rows of several blocks stay whole
+    roomier.consumers = 1;
+  } else if (plan.ctas_per_sm > 1) {
+    --roomier.ctas_per_sm;
+  } else {
+    return std::nullopt;
+  }
+  if (plan.family == CudaFamily::kSm90) {
+    constexpr int64_t kProducerRegisters = 56;
+    constexpr int64_t kMostConsumerRegisters = 240;
+    const int64_t warpgroups = key_warpgroups(roomier);
+    const int64_t pool = launch_registers(128 * (warpgroups + 1) * roomier.ctas_per_sm) * (warpgroups + 1);
+    const int64_t each = (pool - kProducerRegisters) / warpgroups / 8 * 8;
+    roomier.producer_registers = static_cast<int>(kProducerRegisters);
+    roomier.consumer_registers = static_cast<int>(std::min(each, kMostConsumerRegisters));
+  }
+  return roomier;
+}
+
 }  // namespace harrier

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "ir/cuda_plan.h"
 
@@ -32,5 +33,9 @@ void verify_backward(const CudaPlan& plan, const Shape& shape);
 /// As the defaults of cuda_plan.h: chosen by what fits and compiles without spills.
 CudaPlan default_sm90_backward_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query);
 CudaPlan default_sm80_backward_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query);
+
+/// The nearest plan that leaves each thread more registers, as roomier_plan: fewer queries a row, then fewer CTAs a
+/// multiprocessor. Nothing when there is none.
+std::optional<CudaPlan> roomier_backward_plan(const CudaPlan& plan);
 
 }  // namespace harrier

@@ -163,7 +163,8 @@ auto with_room(CudaCompilation& compilation, const Workload& workload, bool may_
   auto code = source(compilation);
   for (std::string complaint = complaint_of(binary_of(code)); !complaint.empty() && may_change;) {
     const bool backward = workload.shape.direction == Direction::kBackward;
-    const std::optional<CudaPlan> roomier = backward ? std::nullopt : roomier_plan(compilation.plan);
+    const std::optional<CudaPlan> roomier =
+        backward ? roomier_backward_plan(compilation.plan) : roomier_plan(compilation.plan);
     notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint, print(compilation.plan),
                                 roomier ? ": a roomier one was taken" : ""));
     if (!roomier) break;

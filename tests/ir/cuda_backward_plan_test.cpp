@@ -60,6 +60,19 @@ TEST(CudaBackwardPlan, KnowsTheSharedMemoryOfTheKernels) {
   EXPECT_EQ(bytes(256, 256, 0), 214320);
 }
 
+TEST(CudaBackwardPlan, RoomierPlansFitToo) {
+  for (const auto& [dim, block_rows] : {std::pair{64, 0}, {64, 64}, {128, 0}, {256, 0}}) {
+    const Shape wanted = shape(dim, dim);
+    CudaPlan plan = default_sm90_backward_plan(wanted, block_rows, 4096);
+    while (const auto roomier = roomier_backward_plan(plan)) {
+      EXPECT_EQ(message(*roomier, wanted), "no error") << print(*roomier);
+      EXPECT_LT(roomier->consumers * 10 + roomier->ctas_per_sm, plan.consumers * 10 + plan.ctas_per_sm);
+      plan = *roomier;
+    }
+    EXPECT_EQ(plan.consumer_registers, 224);
+  }
+}
+
 TEST(CudaBackwardPlan, NamesWhatDoesNotFit) {
   CudaPlan plan = default_sm90_backward_plan(backward_shape(64, 64), 0, 4096);
   plan.tile_k = plan.box_rows = 96;
