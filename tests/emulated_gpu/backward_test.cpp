@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "backward_case.h"
 #include "device.h"
@@ -101,9 +102,19 @@ BackwardCase causal(const Numbers& numbers) {
 }
 
 TEST(EmulatedBackward, CausalWithTheNumbersOfEveryPlan) {
-  for (const Numbers& numbers :
-       {kD64, kD64OfBlocks, kD128, kD128OfBlocks, Numbers{96, 96, 64, 128, 2, 2, false}, Numbers{40, 80, 64, 128, 2},
-        Numbers{192, 128, 64, 64, 2}, Numbers{64, 256, 64, 64, 2}, Numbers{256, 256, 64, 64, 2}}) {
+  std::vector<Numbers> all = {kD64,
+                              kD128,
+                              Numbers{96, 96, 64, 128, 2, 2, false},
+                              Numbers{40, 80, 64, 128, 2},
+                              Numbers{192, 128, 64, 64, 2},
+                              Numbers{256, 256, 64, 64, 2}};
+  if (std::getenv("HARRIER_TEST_THOROUGH") != nullptr) {
+    for (const Numbers& more : {kD64OfBlocks, kD128OfBlocks, Numbers{128, 96, 64, 128, 2}, Numbers{64, 256, 64, 64, 2},
+                                Numbers{224, 224, 64, 64, 2}, Numbers{64, 64, 64, 128, 2}}) {
+      all.push_back(more);
+    }
+  }
+  for (const Numbers& numbers : all) {
     SCOPED_TRACE(testing::Message() << numbers.head_dim << ", " << numbers.tile_q << "x" << numbers.tile_k);
     BackwardCase backward = causal(numbers);
     if (numbers.value_dim > 64) backward.pattern.sequences = {{0, 5}, {65, 65}, {100, 150}, {5, 0}};
@@ -121,7 +132,7 @@ TEST(EmulatedBackward, CausalPadded) {
 
 // Lanes and warps that lag behind others must not lose anything.
 TEST(EmulatedBackward, ThreadsInAnyOrder) {
-  for (const char* seed : {"1", "2", "3"}) {
+  for (const char* seed : {"1", "2"}) {
     const Setting order("HARRIER_EMULATED_SEED", seed);
     SCOPED_TRACE(seed);
     for (const Numbers& numbers : {kD64, kD64OfBlocks, kD128OfBlocks}) {
