@@ -176,6 +176,13 @@ struct Stores : ThreadExtension {
   }
 };
 
+/// Returns when no other thread can go on: a store may take that long.
+void wait_for_others(const char* what) {
+  Thread& self = current_thread();
+  defer([&self] { make_ready(self); });
+  block({"{2}", 0, 0, what});
+}
+
 Stores& stores() { return extension<Stores>(current_thread(), kStores); }
 
 }  // namespace
@@ -219,6 +226,7 @@ EXPORT void harrier_emulated_commit_stores() {
 
 EXPORT void harrier_emulated_wait_stores_read(int pending) {
   Stores& mine = stores();
+  if (mine.groups.size() > static_cast<std::size_t>(pending)) wait_for_others("bulk stores that read shared memory");
   while (mine.groups.size() > static_cast<std::size_t>(pending)) {
     for (const Stores::Store& each : mine.groups.front()) {
       if (const Box* box = std::get_if<Box>(&each)) {
@@ -233,6 +241,7 @@ EXPORT void harrier_emulated_wait_stores_read(int pending) {
 
 EXPORT void harrier_emulated_wait_stores() {
   harrier_emulated_wait_stores_read(0);
+  if (!stores().unwritten.empty()) wait_for_others("bulk additions");
   for (const Addition& addition : stores().unwritten) {
     for (std::size_t i = 0; i < addition.values.size(); ++i) addition.to[i] += addition.values[i];
   }
