@@ -5,8 +5,10 @@
 #include <algorithm>
 
 #include "compiler/cuda/cuda_bound.h"
+#include "compiler/cuda/host_copies.h"
 #include "ir/error.h"
 #include "masks.h"
+#include "runtime/cuda/stream.h"
 #include "test_gpu.h"
 
 namespace harrier {
@@ -180,6 +182,66 @@ TEST(GpuBackward, GivesTheSameBitsAgain) {
   const std::vector<uint8_t> first = expect_gradients_match_the_oracle(test, Kernels::kPortable);
   for (int run = 0; run < (test::is_emulated() ? 2 : 1000); ++run) {
     ASSERT_EQ(expect_gradients_match_the_oracle(test, Kernels::kPortable), first) << "run " << run;
+  }
+}
+
+/// Lengths and arrays on the device, as a training loop has them; launched twice, since each launch builds anew.
+void run_on_device(const CudaKernel& kernel, const AttentionTensors& tensors, const AttentionGradients& gradients,
+                   const Bindings& bindings) {
+  const cuda::DeviceHandle& device = test::gpu().device;
+  const std::vector<int32_t> offsets(tensors.cu_seqlens.begin(), tensors.cu_seqlens.end());
+  const cuda::DeviceMemory cu_seqlens = cuda::copy_to_device(device, std::as_bytes(std::span(offsets)));
+  const int64_t tokens = offsets.back();
+  int64_t longest = 0;
+  for (size_t i = 1; i < offsets.size(); ++i) longest = std::max<int64_t>(longest, offsets[i] - offsets[i - 1]);
+  CudaDeviceInputs inputs{.batch = std::ssize(offsets) - 1,
+                          .query_tokens = tokens,
+                          .key_tokens = tokens,
+                          .longest_query = longest,
+                          .longest_key = longest,
+                          .cu_query = cu_seqlens.pointer()};
+  std::vector<cuda::DeviceMemory> arrays;
+  for (const auto& [name, view] : bindings) {
+    const std::span bytes(static_cast<const std::byte*>(view.data),
+                          static_cast<size_t>(element_count(view.shape) * bytes_of(view.type)));
+    arrays.push_back(cuda::copy_to_device(device, bytes));
+    inputs.arrays[name] = {.data = arrays.back().pointer(), .type = view.type, .shape = view.shape};
+  }
+  const CudaBinding bound = kernel.bind_on_device(inputs);
+  const cuda::CurrentContext current(*device);
+  const DeviceTensor q = upload(device, tensors.q, true), k = upload(device, tensors.k, true);
+  const DeviceTensor v = upload(device, tensors.v, true), out = upload(device, tensors.out, true);
+  const DeviceLse lse = upload_lse(device, tensors.lse, true);
+  const DeviceTensor d_out = upload(device, gradients.d_out, true), d_q = make_room(device, gradients.d_q, true);
+  const DeviceTensor d_k = make_room(device, gradients.d_k, true), d_v = make_room(device, gradients.d_v, true);
+  const CudaLaunch launch =
+      kernel.prepare_backward({q.tensor, k.tensor, v.tensor, out.tensor, lse.rows},
+                              {.d_out = d_out.tensor, .d_q = d_q.tensor, .d_k = d_k.tensor, .d_v = d_v.tensor}, bound);
+  cuda::OwnStream stream(device);
+  for (int i = 0; i < 2; ++i) launch.enqueue(stream.get());
+  stream.synchronize();
+  download(*device, d_q, gradients.d_q, true);
+  download(*device, d_k, gradients.d_k, true);
+  download(*device, d_v, gradients.d_v, true);
+}
+
+TEST(GpuBackward, BuildsColumnsAnewWhereLengthsAreOnTheDevice) {
+  uint64_t seed = 140;
+  for (const Mask& mask : {blocks(64, "table"), window(70, 20)}) {
+    for (const Kernels kernels : {Kernels::kOwn, Kernels::kPortable}) {
+      if (!test::is_thorough() && (seed % 2 == 0) != (kernels == Kernels::kOwn)) continue;
+      const AttentionCase test{workload_of(mask, shape_of(2, 1, 64)), packed_geometry({130, 0, 64, 1}, {130, 0, 64, 1}),
+                               LayoutKind::kPacked, seed};
+      SCOPED_TRACE(describe(test));
+      Workload workload = test.workload;
+      workload.shape.direction = Direction::kBackward;
+      const CudaKernel kernel = compile_cuda(workload, test::gpu(), {.architecture = test::architecture_of(kernels)});
+      test::expect_gradients_are_right(
+          test, run_backward_case(
+                    test, [&](const AttentionTensors& tensors, const AttentionGradients& gradients,
+                              const Bindings& bindings) { run_on_device(kernel, tensors, gradients, bindings); }));
+    }
+    ++seed;
   }
 }
 

@@ -69,6 +69,17 @@ void expect_split_rows_match_the_oracle(const AttentionCase& test, const CudaSch
   EXPECT_GT(split_rows, 0);
 }
 
+void expect_gradients_are_right(const AttentionCase& test, const BackwardErrors& errors) {
+  // P and dS are rounded before products, too, and summed over as many as 200 queries.
+  const double tolerance = 2 * backward_tolerance_of(test.workload.shape.dtype);
+  EXPECT_LE(errors.d_q, tolerance);
+  EXPECT_LE(errors.d_k, tolerance);
+  EXPECT_LE(errors.d_v, tolerance);
+  EXPECT_LE(errors.d_arrays, tolerance);
+  EXPECT_TRUE(errors.canaries_intact);
+  EXPECT_TRUE(errors.empty_is_zero);
+}
+
 std::vector<uint8_t> expect_gradients_match_the_oracle(const AttentionCase& test, Kernels kernels,
                                                        const CudaCompileOptions& options,
                                                        const std::optional<CudaSchedule>& schedule) {
@@ -82,14 +93,7 @@ std::vector<uint8_t> expect_gradients_match_the_oracle(const AttentionCase& test
       test, [&](const AttentionTensors& tensors, const AttentionGradients& gradients, const Bindings& bindings) {
         split = kernel.run_backward(tensors, gradients, bindings, {}, schedule).split_rows;
       });
-  // P and dS are rounded before products, too, and summed over as many as 200 queries.
-  const double tolerance = 2 * backward_tolerance_of(test.workload.shape.dtype);
-  EXPECT_LE(errors.d_q, tolerance);
-  EXPECT_LE(errors.d_k, tolerance);
-  EXPECT_LE(errors.d_v, tolerance);
-  EXPECT_LE(errors.d_arrays, tolerance);
-  EXPECT_TRUE(errors.canaries_intact);
-  EXPECT_TRUE(errors.empty_is_zero);
+  expect_gradients_are_right(test, errors);
   EXPECT_TRUE(!schedule || split > 0) << "the schedule must split some row";
   return errors.gradients;
 }

@@ -33,6 +33,9 @@ std::vector<uint8_t> expect_gradients_match_the_oracle(const AttentionCase& test
                                                        const CudaCompileOptions& options = {},
                                                        const std::optional<CudaSchedule>& schedule = {});
 
+/// The errors of a case, as expect_gradients_match_the_oracle takes them.
+void expect_gradients_are_right(const AttentionCase& test, const BackwardErrors& errors);
+
 /// A workload of a mask; the dtype is bf16 unless the shape says fp16.
 Workload workload_of(Mask mask, Shape shape);
 

@@ -62,10 +62,10 @@ TEST(CudaBackwardPlan, KnowsTheSharedMemoryOfTheKernels) {
 
 TEST(CudaBackwardPlan, RoomierPlansFitToo) {
   for (const auto& [dim, block_rows] : {std::pair{64, 0}, {64, 64}, {128, 0}, {256, 0}}) {
-    const Shape wanted = shape(dim, dim);
+    const Shape wanted = backward_shape(dim, dim);
     CudaPlan plan = default_sm90_backward_plan(wanted, block_rows, 4096);
     while (const auto roomier = roomier_backward_plan(plan)) {
-      EXPECT_EQ(message(*roomier, wanted), "no error") << print(*roomier);
+      EXPECT_EQ(refusal(*roomier, wanted), "no error") << print(*roomier);
       EXPECT_LT(roomier->consumers * 10 + roomier->ctas_per_sm, plan.consumers * 10 + plan.ctas_per_sm);
       plan = *roomier;
     }
