@@ -40,8 +40,8 @@ int64_t warpgroup_bytes(const CudaPlan& plan, const Shape& shape) {
   const bool divided = 64 * warpgroups != plan.tile_k;
   const int64_t scores = 2 * row_queries(plan) * plan.tile_k;
   const int64_t sums = 4 * row_queries(plan) * padded_dim(shape.head_dim);
-  int64_t bytes = column_bytes(plan, shape) + scores + (divided ? 2 * 64 * row_queries(plan) : 0) + 8 * barriers +
-                  plan.stages * kTileBytes + kColumnSlots * kColumnBytes + 4 * warpgroups;
+  int64_t bytes = column_bytes(plan, shape) + scores + (divided ? int64_t{2} * 64 * row_queries(plan) : 0) +
+                  8 * barriers + plan.stages * kTileBytes + kColumnSlots * kColumnBytes + 4 * warpgroups;
   const auto fits = [&](int64_t more) {
     return (bytes + more + kReservedBytesPerCta) * plan.ctas_per_sm <= shared_bytes_per_sm(CudaFamily::kSm90);
   };
