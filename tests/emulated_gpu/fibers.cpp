@@ -251,6 +251,8 @@ void fault(Outcome outcome, const std::string& message) {
   leave();
 }
 
+bool toss() { return machine.shuffled && machine.random() % 2 == 0; }
+
 void defer(std::function<void()> work) { machine.deferred.push_back(std::move(work)); }
 
 unsigned char* shared_bytes_at(std::uint32_t address, std::uint32_t bytes, std::uint32_t alignment, const char* what) {

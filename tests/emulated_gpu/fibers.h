@@ -90,6 +90,9 @@ Kind& extension(Thread& thread, Extension place) {
 /// Asynchronous work of the CTA that ends as late as it may: when no thread can go on without it.
 void defer(std::function<void()> work);
 
+/// True half of the time where threads run in a random order, else never.
+bool toss();
+
 /// Hooks of the barriers: before a CTA, and when a thread has exited.
 void reset_barriers();
 void reset_meetings();

@@ -1,5 +1,6 @@
-// wgmma: products of a warpgroup run when it waits for them. Until then accumulators hold NaN, and shared memory that
-// is overwritten too early gives wrong results. All four warps must come to a wait, which hardware does not ask.
+// wgmma: products of a warpgroup run when it waits for them, or, where threads run in a random order, now and then as
+// soon as they are committed. Until the wait accumulators hold NaN; shared memory that is overwritten too early, or
+// written too late, gives wrong results. All four warps must come to a wait, which hardware does not ask.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -50,6 +51,7 @@ struct Products : ThreadExtension {
   std::vector<std::size_t> groups;  // ends in `issued`
   std::vector<Accumulators> accumulators;
   std::size_t due = 0;  // of the groups, for the wait that the thread is in
+  std::size_t run = 0;  // of `issued`, computed before the wait
 
   Accumulators& of(const float* d) {
     return *std::find_if(accumulators.begin(), accumulators.end(), [&](const auto& a) { return a.d == d; });
@@ -190,20 +192,19 @@ void deliver(Products& mine, std::size_t done) {
   for (std::size_t& end : mine.groups) end -= done;
 }
 
-/// All threads of the warpgroup have come to the same wait.
-void run_due(int first_thread) {
+/// Computes the first `done` products of a warpgroup, which all its threads have issued.
+void run_products(int first_thread, std::size_t done) {
   Products& leader = products_of(thread_at(first_thread));
-  const std::size_t done = leader.due == 0 ? 0 : leader.groups[leader.due - 1];
   for (int thread = 1; thread < kThreads; ++thread) {
     Products& mine = products_of(thread_at(first_thread + thread));
-    bool same = mine.due == leader.due && mine.issued.size() >= done;
+    bool same = mine.issued.size() >= done;
     for (std::size_t i = 0; same && i < done; ++i) same = mine.issued[i].same_instruction(leader.issued[i]);
     if (!same) {
       fault(Outcome::kFailed, fmt::format("threads {} and {} of a warpgroup have issued different products",
                                           first_thread, first_thread + thread));
     }
   }
-  for (std::size_t begin = 0; begin < done;) {
+  for (std::size_t begin = leader.run; begin < done;) {
     std::size_t end = begin + 1;
     while (end < done && leader.issued[end].d == leader.issued[begin].d && leader.issued[end].accumulate &&
            leader.issued[end].bfloat16 == leader.issued[begin].bfloat16) {
@@ -212,7 +213,30 @@ void run_due(int first_thread) {
     run_chain(first_thread, begin, end);
     begin = end;
   }
+  leader.run = std::max(leader.run, done);
+}
+
+/// All threads of the warpgroup have come to the same wait.
+void run_due(int first_thread) {
+  Products& leader = products_of(thread_at(first_thread));
+  const std::size_t done = leader.due == 0 ? 0 : leader.groups[leader.due - 1];
+  for (int thread = 1; thread < kThreads; ++thread) {
+    if (products_of(thread_at(first_thread + thread)).due == leader.due) continue;
+    fault(Outcome::kFailed, fmt::format("threads {} and {} of a warpgroup wait for different products", first_thread,
+                                        first_thread + thread));
+  }
+  run_products(first_thread, done);
+  leader.run -= done;
   for (int thread = 0; thread < kThreads; ++thread) deliver(products_of(thread_at(first_thread + thread)), done);
+}
+
+/// Computes what all threads of the warpgroup have committed.
+void run_committed(int first_thread) {
+  std::size_t groups = products_of(thread_at(first_thread)).groups.size();
+  for (int thread = 1; thread < kThreads; ++thread) {
+    groups = std::min(groups, products_of(thread_at(first_thread + thread)).groups.size());
+  }
+  if (groups > 0) run_products(first_thread, products_of(thread_at(first_thread)).groups[groups - 1]);
 }
 
 void issue(const Product& product) {
@@ -259,6 +283,7 @@ EXPORT void harrier_emulated_product_register(float* d, int n, bool bfloat16, co
 EXPORT void harrier_emulated_commit_products() {
   Products& mine = products_of(current_thread());
   mine.groups.push_back(mine.issued.size());
+  if (toss()) run_committed(current_thread().number / kThreads * kThreads);
 }
 
 EXPORT void harrier_emulated_wait_products(int pending) {
