@@ -46,6 +46,7 @@ struct Machine {
   Outcome outcome = Outcome::kSuccess;
   bool shuffled = false;
   std::mt19937 random;
+  int lagging = 0;  // a warpgroup, or one more than there are
   unsigned char* stacks = nullptr;
   long long clock = 0;
 };
@@ -117,6 +118,20 @@ void report_deadlock() {
   std::abort();
 }
 
+/// Brings a random thread to the front. For a while at a time the threads of one warpgroup wait while others can run.
+void shuffle_ready() {
+  constexpr int kPicksOfALag = 4096;
+  constexpr int kPatience = 16;
+  constexpr int kWarpgroup = 128;
+  const auto pick = [](std::size_t count) { return machine.random() % count; };
+  if (pick(kPicksOfALag) == 0) machine.lagging = static_cast<int>(pick(machine.threads.size() / kWarpgroup + 2));
+  std::size_t place = pick(machine.ready.size());
+  for (int tries = 0; tries < kPatience && machine.ready[place] / kWarpgroup == machine.lagging; ++tries) {
+    place = pick(machine.ready.size());
+  }
+  std::swap(machine.ready.front(), machine.ready[place]);
+}
+
 /// The next thread that can run; asynchronous work ends only when there is none.
 Thread& next_ready() {
   while (machine.ready.empty() && !machine.deferred.empty()) {
@@ -133,7 +148,7 @@ Thread& next_ready() {
     }
     leave();
   }
-  if (machine.shuffled) std::swap(machine.ready.front(), machine.ready[machine.random() % machine.ready.size()]);
+  if (machine.shuffled) shuffle_ready();
   Thread& next = machine.threads[machine.ready.front()];
   machine.ready.pop_front();
   return next;
