@@ -1,4 +1,4 @@
-"""Hugging Face transformers: its models on Harrier's attention, with the same outputs and gradients. No hub is asked for anything.
+"""Hugging Face transformers: its models on our attention, with the same outputs and gradients. No hub is asked for anything.
 
 from harrier.integrations import transformers as harrier_transformers
 
