@@ -62,11 +62,13 @@ CudaPlan choose_cuda_plan(const Workload& workload, CudaFamily family) {
   CudaPlan plan = default_plan(workload.shape, family, block, keys);
   // Folding moves the scale behind the maximum, which only a positive one leaves where it is.
   plan.fold_scale = !workload.pattern.score.scale || *workload.pattern.score.scale > 0;
-  // Slopes of pairs take registers, which rows of 128 queries have none of left.
+  // Slopes of pairs take registers, of which the kernels of sm_90a have none left.
   const Score& score = workload.pattern.score;
   const bool has_slopes =
       score.softcap || !score.alibi.empty() || !score.bias.empty() || score.expression || !plan.fold_scale;
-  if (workload.shape.direction == Direction::kBackward && has_slopes && plan.row_blocks == 1) plan.consumers = 1;
+  if (workload.shape.direction == Direction::kBackward && family == CudaFamily::kSm90 && has_slopes) {
+    plan = roomier_backward_plan(plan).value_or(plan);
+  }
   verify(plan, workload.shape);
   return plan;
 }
