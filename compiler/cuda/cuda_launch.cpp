@@ -97,8 +97,7 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
                                     .grid_y = static_cast<unsigned>(tile_q / kCombineQueries),
                                     .threads = kCombineThreads,
                                     .shared_bytes = 0};
-    state->steps.push_back(
-        {code.loaded->combine, combine, {&params, &state->split_rows.rows, &state->split_rows.count}});
+    state->steps.push_back({code.loaded->combine, combine, state->split_rows.behind(&params)});
   }
   return CudaLaunch(std::move(state));
 }

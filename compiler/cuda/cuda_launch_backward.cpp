@@ -61,7 +61,7 @@ class StepList {
   void add(cuda::Function function, const cuda::LaunchShape& shape, SplitList* split = nullptr) {
     if (shape.grid_x == 0 || shape.grid_y == 0) return;
     CudaLaunchState::Step step{.function = function, .shape = shape, .parameters = {&params_}};
-    if (split != nullptr) step.parameters = {&params_, &split->rows, &split->count};
+    if (split != nullptr) step.parameters = split->behind(&params_);
     state_.steps.push_back(step);
   }
 

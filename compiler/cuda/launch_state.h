@@ -15,6 +15,9 @@ namespace harrier {
 struct SplitList {
   const SplitRow* rows = nullptr;
   const int* count = nullptr;
+
+  /// The parameters of a kernel that joins parts, the addresses of the two above last.
+  std::array<void*, 3> behind(void* params) { return {params, static_cast<void*>(&rows), static_cast<void*>(&count)}; }
 };
 
 struct CudaLaunchState {
