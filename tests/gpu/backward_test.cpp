@@ -59,6 +59,18 @@ void expect_in_turn(const AttentionCase& test, uint64_t turn) {
   if (!own || test::is_thorough()) expect_gradients_match_the_oracle(test, Kernels::kPortable);
 }
 
+TEST(GpuBackward, TakesBatchesWithoutQueriesOrKeys) {
+  uint64_t seed = 40;
+  for (const auto& [queries, keys] : std::vector<std::pair<int64_t, int64_t>>{{0, 0}, {0, 9}, {9, 0}}) {
+    for (const Kernels kernels : {Kernels::kOwn, Kernels::kPortable}) {
+      expect_gradients_match_the_oracle(
+          {workload_of(causal(), shape_of(2, 1, 64)), packed_geometry({queries}, {keys}), LayoutKind::kPacked, seed},
+          kernels);
+    }
+    ++seed;
+  }
+}
+
 TEST(GpuBackward, AlignsQueriesToTheEndOfLongerKeys) {
   uint64_t seed = 50;
   for (const Mask& mask : {causal(), window(20, 3), documents("segment")}) {
