@@ -180,7 +180,8 @@ LadderAnswer ask_ladder(const Question& question, std::span<const KnownTuning> t
         Rung::kCostModel, false,
         fmt::format("its best plan ({}) is expected to take {:.1f} us, the default {:.1f} us: less than the {:.0f} % "
                     "that it may be wrong by",
-                    print(modelled->choice.plan), modelled->us, modelled->default_us, 100 * kModelDoubt));
+                    print(modelled->choice.plan, question.shape.direction), modelled->us, modelled->default_us,
+                    100 * kModelDoubt));
   }
   if (answered) {
     report(Rung::kDefault, false, "not asked");

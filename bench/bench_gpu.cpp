@@ -103,7 +103,7 @@ class Bench {
       }
       Json row = {{"name", entry->first}};
       if (made.error.empty()) {
-        row["plan"] = print(made.kernel->compilation().plan);
+        row["plan"] = print(made.kernel->compilation().plan, made.workload.shape.direction);
         row["schedule"] = print(made.launch->schedule());
         row["split_rows"] = made.launch->split_rows();
         row["workspace_bytes"] = made.launch->workspace_bytes();
@@ -142,7 +142,7 @@ class Bench {
                         {"default_us", tuning.default_us},
                         {"tuned_us", tuning.tuned_us},
                         {"ratio", {tuning.ratio.low, tuning.ratio.median, tuning.ratio.high}},
-                        {"plan", print(choice.plan)},
+                        {"plan", print(choice.plan, made.workload.shape.direction)},
                         {"schedule", print(made.tuned->schedule())},
                         {"candidates", tuning.candidates.size()},
                         {"measurements", tuning.measurements},

@@ -62,7 +62,8 @@ int run(const harrier::Gpu& gpu) {
 
   const harrier::CudaCompilation& compilation = kernel.compilation();
   fmt::print("{}, {}\n", gpu.device->facts().name, compilation.target.architecture);
-  fmt::print("{}\nplan: {}\n", harrier::print(compilation.workload.pattern.mask), harrier::print(compilation.plan));
+  fmt::print("{}\nplan: {}\n", harrier::print(compilation.workload.pattern.mask),
+             harrier::print(compilation.plan, compilation.workload.shape.direction));
   fmt::print("kernel: {:.0f} us on the GPU\n", report.kernel_us);
   // The first token of a sequence sees itself alone, so its output is its value.
   for (const size_t token : {size_t{0}, size_t{300}}) {

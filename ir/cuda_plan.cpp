@@ -63,18 +63,28 @@ void verify_sm80(const CudaPlan& plan, const Shape& shape) {
       fmt::format("{} threads a multiprocessor exceed the limit of {}: take fewer CTAs", threads, kMostThreadsPerSm));
 }
 
+std::string forward_tiles(const CudaPlan& plan) {
+  const std::string tiles = fmt::format("{}x{} in boxes of {}, ", 64 * plan.consumers, plan.tile_k, plan.box_rows);
+  if (plan.family == CudaFamily::kSm80) return tiles + fmt::format("{} warps", cuda_threads(plan) / 32);
+  return tiles + fmt::format("{} consumers, {}+{} stages, {}, {}/{} registers", plan.consumers, plan.stages,
+                             plan.query_stages, plan.ping_pong ? "ping-pong" : "no ping-pong", plan.consumer_registers,
+                             plan.producer_registers);
+}
+
+std::string backward_tiles(const CudaPlan& plan) {
+  const bool sm90 = plan.family == CudaFamily::kSm90;
+  const std::string workers =
+      sm90 ? fmt::format("{} warpgroup{}", key_warpgroups(plan), key_warpgroups(plan) == 1 ? "" : "s")
+           : fmt::format("{} warps", backward_threads(plan) / 32);
+  return fmt::format("rows of {} queries, columns of {} keys, {}, {} stage{}", 64 * plan.consumers, plan.tile_k,
+                     workers, plan.stages, plan.stages == 1 ? "" : "s") +
+         (sm90 ? fmt::format(", {}/{} registers", plan.consumer_registers, plan.producer_registers) : std::string());
+}
+
 }  // namespace
 
-std::string print(const CudaPlan& plan) {
-  std::string text = fmt::format("{}x{} in boxes of {}, ", 64 * plan.consumers, plan.tile_k, plan.box_rows);
-  if (plan.family == CudaFamily::kSm90) {
-    text +=
-        fmt::format("{} consumers, {}+{} stages, {}, {}/{} registers", plan.consumers, plan.stages, plan.query_stages,
-                    plan.ping_pong ? "ping-pong" : "no ping-pong", plan.consumer_registers, plan.producer_registers);
-  } else {
-    text += fmt::format("{} warps", cuda_threads(plan) / 32);
-  }
-  return text +
+std::string print(const CudaPlan& plan, Direction direction) {
+  return (direction == Direction::kBackward ? backward_tiles(plan) : forward_tiles(plan)) +
          fmt::format(", {} CTA{} a multiprocessor{}", plan.ctas_per_sm, plan.ctas_per_sm == 1 ? "" : "s",
                      plan.fold_scale ? "" : ", scale not folded") +
          (plan.row_blocks == 1   ? ""

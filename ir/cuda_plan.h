@@ -33,8 +33,9 @@ struct CudaPlan {
 };
 
 /// "128x128 in boxes of 128, 2 consumers, 2+2 stages, ping-pong, 232/40 registers, 1 CTA a multiprocessor", or
-/// "128x64 in boxes of 64, 8 warps, 1 CTA a multiprocessor"
-std::string print(const CudaPlan& plan);
+/// "128x64 in boxes of 64, 8 warps, 1 CTA a multiprocessor". Of a backward kernel "rows of 64 queries, columns of 128
+/// keys, 2 warpgroups, 2 stages, 224/56 registers, 1 CTA a multiprocessor", or with "4 warps" and no registers.
+std::string print(const CudaPlan& plan, Direction direction);
 
 /// Head dims in shared memory: the next multiple of 32. The copy engine fills the difference with zeros.
 int64_t padded_dim(int64_t dim);

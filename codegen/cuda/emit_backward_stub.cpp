@@ -137,7 +137,7 @@ std::string emit_cuda_backward_stub(const LoweredPattern& pattern, const ScoreSl
   const bool sm90 = plan.family == CudaFamily::kSm90;
   std::string text =
       fmt::format("// Made by Harrier for {}. Pattern:\n{}// Shape: {}\n// Plan: {}\n", sm90 ? "sm_90a" : "sm_80",
-                  commented(structural_text(lowered)), print(shape), print(plan));
+                  commented(structural_text(lowered)), print(shape), print(plan, Direction::kBackward));
   if (!sm90 || !slopes.in_loads.empty()) text += "#include \"codegen/cuda/kernels/backward_sm80.cuh\"\n";
   if (sm90) {
     text +=

@@ -47,7 +47,7 @@ std::string emit_cuda_stub(const LoweredPattern& pattern, const Shape& shape, co
   const char* family = sm90 ? "sm90" : "sm80";
   std::string text =
       fmt::format("// Made by Harrier for {}. Pattern:\n{}// Shape: {}\n// Plan: {}\n", sm90 ? "sm_90a" : "sm_80",
-                  commented(structural_text(lowered)), print(shape), print(plan));
+                  commented(structural_text(lowered)), print(shape), print(plan, Direction::kForward));
   text += fmt::format(
       "#include \"codegen/cuda/kernels/combine.cuh\"\n#include \"codegen/cuda/kernels/forward_{}.cuh\"\n"
       "#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace harrier {{\n\n",

@@ -38,7 +38,7 @@ Runnable compile_on_gpu(const Gpu& gpu, const RunOptions& options, const Workloa
   notes.insert(notes.end(), kernel.notes().begin(), kernel.notes().end());
   return {.backend = fmt::format("cuda ({}, {})", gpu.device->facts().name, compilation.target.architecture),
           .workload = compilation.workload,
-          .plan = print(compilation.plan),
+          .plan = print(compilation.plan, compilation.workload.shape.direction),
           .compile_times = kernel.compile_times(),
           .run = [kernel](const AttentionTensors& tensors, const Bindings& bindings,
                           const PassObserver& watch) { return kernel.run(tensors, bindings, watch); },

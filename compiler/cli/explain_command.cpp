@@ -67,11 +67,14 @@ int explain_command(const ExplainOptions& options, Streams& streams) {
                 {"store", store->path()},
                 {"answer", autotune::code_of(answer.rung)},
                 {"reason", answer.reason},
-                {"plan", print(plan)},
+                {"plan", print(plan, workload.shape.direction)},
                 {"schedule", schedule},
                 {"regret", answer.regret},
                 {"rungs", rungs},
-                {"model", {{"plan", print(model.choice.plan)}, {"us", model.us}, {"default_us", model.default_us}}},
+                {"model",
+                 {{"plan", print(model.choice.plan, workload.shape.direction)},
+                  {"us", model.us},
+                  {"default_us", model.default_us}}},
                 {"calibration", json_of(calibration)}},
                streams.out);
     return kSuccess;
@@ -80,10 +83,10 @@ int explain_command(const ExplainOptions& options, Streams& streams) {
   for (const autotune::RungReport& rung : answer.rungs) {
     fmt::print(streams.out, "  {} {:<18} {}\n", rung.answered ? ">" : " ", autotune::code_of(rung.rung), rung.why);
   }
-  fmt::print(streams.out, "plan      {}\nschedule  {}\nslower than the best plan by {:.0f} % perhaps\n", print(plan),
-             schedule, 100 * answer.regret);
+  fmt::print(streams.out, "plan      {}\nschedule  {}\nslower than the best plan by {:.0f} % perhaps\n",
+             print(plan, workload.shape.direction), schedule, 100 * answer.regret);
   fmt::print(streams.out, "cost model, which is not asked: {:.1f} us for the default, {:.1f} us for {}\n",
-             model.default_us, model.us, print(model.choice.plan));
+             model.default_us, model.us, print(model.choice.plan, workload.shape.direction));
   fmt::print(streams.out, "its rates  {}\n", describe(calibration));
   return kSuccess;
 }

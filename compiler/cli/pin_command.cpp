@@ -73,7 +73,8 @@ int pin_command(const TuneCommandOptions& options, Streams& streams) {
       const autotune::Choice choice = choice_for(workload.name, plans, options.pin);
       pin_choice(*store, facts, workload, choice, store->now_ms() / 1000);
       row["pinned"] = autotune::to_text(choice);
-      what = "pinned: " + print(choice.plan) + (choice.schedule ? "; " + print(*choice.schedule) : std::string());
+      what = "pinned: " + print(choice.plan, workload.shape.direction) +
+             (choice.schedule ? "; " + print(*choice.schedule) : std::string());
     }
     all.push_back(row);
     if (!options.json) fmt::print(streams.out, "{} on {}: {}\n", workload.name, facts.name, what);

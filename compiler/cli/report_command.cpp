@@ -52,7 +52,12 @@ double number_of(const std::string& json, const char* name) {
   return parsed.is_object() && parsed.contains(name) && parsed[name].is_number() ? parsed[name].get<double>() : 0;
 }
 
-ReportedTrial trial_of(const MeasurementRow& row) {
+/// Of a pattern's canonical text.
+Direction direction_of(const std::string& pattern) {
+  return pattern.find("direction backward") == std::string::npos ? Direction::kForward : Direction::kBackward;
+}
+
+ReportedTrial trial_of(const MeasurementRow& row, Direction direction) {
   ReportedTrial trial{.status = name_of_status(row.status),
                       .note = row.note,
                       .p20_us = row.p20_us,
@@ -61,7 +66,7 @@ ReportedTrial trial_of(const MeasurementRow& row) {
                       .predicted_us = row.predicted_us,
                       .ratio = std::exp(row.log_ratio)};
   const std::optional<autotune::Choice> choice = autotune::choice_of(row.config);
-  trial.plan = choice ? print(choice->plan) : row.config;
+  trial.plan = choice ? print(choice->plan, direction) : row.config;
   // Nothing but the default takes exactly as long as the default.
   trial.is_default = row.p50_us > 0 && row.log_ratio == 0;
   if (choice) trial.schedule = choice->schedule ? print(*choice->schedule) : "default";
@@ -101,7 +106,7 @@ ReportedTuning tuning_of(const std::vector<FoundMeasurement>& rows, const Decisi
   const std::time_t at = rows.front().measurement.measured_at;
   tuning.when = fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(at));
   for (const FoundMeasurement& found : rows) {
-    ReportedTrial trial = trial_of(found.measurement);
+    ReportedTrial trial = trial_of(found.measurement, direction_of(context.workload.pattern));
     trial.is_winner = decision != nullptr && decision->config == found.measurement.config;
     tuning.trials.push_back(std::move(trial));
   }

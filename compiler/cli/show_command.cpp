@@ -101,7 +101,7 @@ nlohmann::ordered_json as_json(const ShowOptions& options, const Scene& scene, c
 /// The plan that `compile` would choose, or why there is none.
 std::string plan_on_gpu(const Workload& workload, CudaFamily family) {
   try {
-    return print(choose_cuda_plan(workload, family));
+    return print(choose_cuda_plan(workload, family), workload.shape.direction);
   } catch (const InvalidInput& error) {
     return fmt::format("none: {}", error.what());
   }

@@ -29,7 +29,7 @@ nlohmann::ordered_json describe(const TunedFile& tuned, const std::string& archi
           {"workload", tuning.workload.name},
           {"architecture", architecture},
           {"choice", autotune::to_text(winner.choice)},
-          {"plan", print(winner.choice.plan)},
+          {"plan", print(winner.choice.plan, tuning.workload.shape.direction)},
           {"schedule", winner.choice.schedule ? print(*winner.choice.schedule) : "default"},
           {"is_default", tuning.winner == 0},
           {"default_us", tuning.default_us},
@@ -71,7 +71,8 @@ void print_table(const std::vector<TunedFile>& all, std::ostream& out) {
         tuning.candidates, [](const TunedCandidate& candidate) { return !candidate.trial.us.front().empty(); });
     fmt::print(out, "{:<24} {:>12.1f} {:>12.1f} {:>9} {:>18} {:>8.1f} {:>7}  {}{}\n", tuning.workload.name,
                tuning.default_us, tuning.tuned_us, gain_text(tuning), peer_text(tuned.peer),
-               tuning.useful_flops / tuning.tuned_us / 1e6, tried, print(winner.choice.plan),
+               tuning.useful_flops / tuning.tuned_us / 1e6, tried,
+               print(winner.choice.plan, tuning.workload.shape.direction),
                winner.choice.schedule ? "; " + print(*winner.choice.schedule) : std::string());
   }
 }
@@ -87,8 +88,8 @@ void print_notes(const TunedFile& tuned, std::ostream& error) {
     const bool failed = status == autotune::TrialStatus::kWrong || status == autotune::TrialStatus::kFailed ||
                         status == autotune::TrialStatus::kTimedOut;
     if (!failed) continue;
-    fmt::print(error, "note: {}: left out from now on: {}: {}\n", tuned.file, print(candidate.choice.plan),
-               candidate.trial.reason);
+    fmt::print(error, "note: {}: left out from now on: {}: {}\n", tuned.file,
+               print(candidate.choice.plan, tuning.workload.shape.direction), candidate.trial.reason);
   }
   if (tuning.device_lost) {
     fmt::print(error, "note: {}: the GPU could not be used to the end, the best until then is kept: tune again\n",

@@ -62,7 +62,8 @@ Artifact artifact_of(const CudaBinaries& binaries, const CudaCompilation& compil
       .source_key = std::move(source_key),
       .toolchain = std::move(toolchain),
       .architecture = compilation.target.architecture,
-      .label = fmt::format("{}: {}", compilation.workload.name, print(compilation.plan)),
+      .label = fmt::format("{}: {}", compilation.workload.name,
+                           print(compilation.plan, compilation.workload.shape.direction)),
       .compile_us = binaries.kernel.compile_us,
       .parts = {
           {.name = std::string(kBuilderPart), .bytes = binaries.builder.image, .details = details_of(binaries.builder)},

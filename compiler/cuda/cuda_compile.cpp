@@ -68,12 +68,13 @@ CudaBinaries compile_source(const cuda::Nvrtc& nvrtc, const CudaCompilation& com
 namespace {
 
 /// As many CTAs of a kernel as run at a time.
-cuda::LaunchShape fill_device(const Gpu& gpu, const CudaPlan& plan, cuda::Function function, int threads,
+cuda::LaunchShape fill_device(const Gpu& gpu, const CudaCompilation& compilation, cuda::Function function, int threads,
                               int64_t shared) {
   const int ctas = cuda::resident_ctas(*gpu.device, function, threads, shared);
   if (ctas < 1) {
-    throw DeviceError(DeviceFailure::kLaunch, "no CTA of the plan \"" + print(plan) + "\" fits a multiprocessor of " +
-                                                  gpu.device->facts().name + ": choose a smaller one");
+    throw DeviceError(DeviceFailure::kLaunch,
+                      "no CTA of the plan \"" + print(compilation.plan, compilation.workload.shape.direction) +
+                          "\" fits a multiprocessor of " + gpu.device->facts().name + ": choose a smaller one");
   }
   return {.grid_x = static_cast<unsigned>(ctas * gpu.device->facts().multiprocessors),
           .grid_y = 1,
@@ -86,7 +87,7 @@ void load_forward(const Gpu& gpu, const CudaCompilation& compilation, LoadedCode
   const int64_t shared = shared_bytes(plan, compilation.workload.shape);
   code.forward = code.module->function(kCudaForwardName, shared);
   code.combine = code.module->function(kCudaCombineName);
-  code.shape = fill_device(gpu, plan, code.forward, cuda_threads(plan), shared);
+  code.shape = fill_device(gpu, compilation, code.forward, cuda_threads(plan), shared);
 }
 
 void load_backward(const Gpu& gpu, const CudaCompilation& compilation, LoadedCode& code) {
@@ -97,18 +98,18 @@ void load_backward(const Gpu& gpu, const CudaCompilation& compilation, LoadedCod
   entries.stats = code.module->function(kCudaStatsName);
   entries.columns = code.module->function(kCudaColumnsName, shared);
   entries.join_columns = code.module->function(kCudaJoinColumnsName);
-  code.shape = fill_device(gpu, plan, entries.columns, backward_threads(plan), shared);
+  code.shape = fill_device(gpu, compilation, entries.columns, backward_threads(plan), shared);
   if (plan.family == CudaFamily::kSm90) {
     entries.queries = code.module->function(kCudaQueriesName);
   } else {
     entries.rows = code.module->function(kCudaRowsName, shared);
     entries.join_rows = code.module->function(kCudaJoinRowsName);
-    entries.rows_shape = fill_device(gpu, plan, entries.rows, backward_threads(plan), shared);
+    entries.rows_shape = fill_device(gpu, compilation, entries.rows, backward_threads(plan), shared);
   }
   if (!compilation.slopes.in_loads.empty()) {
     const int64_t bytes = backward_arrays_bytes(plan, shape);
     entries.arrays = code.module->function(kCudaArraysName, bytes);
-    entries.arrays_shape = fill_device(gpu, plan, entries.arrays, backward_arrays_threads(plan), bytes);
+    entries.arrays_shape = fill_device(gpu, compilation, entries.arrays, backward_arrays_threads(plan), bytes);
   }
   if (code.build_lists != nullptr) entries.transpose_lists = code.builder_module->function(kCudaTransposeName);
   entries.measure_columns = code.builder_module->function(kCudaMeasureColumnsName);
@@ -165,7 +166,8 @@ auto with_room(CudaCompilation& compilation, const Workload& workload, bool may_
     const bool backward = workload.shape.direction == Direction::kBackward;
     const std::optional<CudaPlan> roomier =
         backward ? roomier_backward_plan(compilation.plan) : roomier_plan(compilation.plan);
-    notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint, print(compilation.plan),
+    notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint,
+                                print(compilation.plan, workload.shape.direction),
                                 roomier ? ": a roomier one was taken" : ""));
     if (!roomier) break;
     compilation = prepare_cuda(workload, compilation.target, roomier, {}, compilation.sorted_segments);

@@ -34,14 +34,16 @@ void run_choose_cuda_plan(CudaCompilation& state) {
   const CudaFamily family = family_of(state.target.architecture);
   state.plan = state.wanted_plan ? *state.wanted_plan : choose_cuda_plan(state.workload, family);
   if (state.plan.family != family) {
-    throw InvalidInput(fmt::format("the plan \"{}\" is not for {}: choose one of its family", print(state.plan),
-                                   state.target.architecture));
+    throw InvalidInput(fmt::format("the plan \"{}\" is not for {}: choose one of its family",
+                                   print(state.plan, state.workload.shape.direction), state.target.architecture));
   }
 }
 
 void verify_choose_cuda_plan(const CudaCompilation& state) { verify(state.plan, state.workload.shape); }
 
-std::string print_choose_cuda_plan(const CudaCompilation& state) { return print(state.plan) + "\n"; }
+std::string print_choose_cuda_plan(const CudaCompilation& state) {
+  return print(state.plan, state.workload.shape.direction) + "\n";
+}
 
 void run_lower_pattern(CudaCompilation& state) {
   state.pattern = lower_pattern(state.workload.pattern, state.workload.shape);

@@ -184,7 +184,7 @@ void pin_choice(Store& store, const cuda::DeviceFacts& facts, const Workload& wo
   const std::string architecture = cuda::architecture_of(facts);
   if (choice.plan.family != family_of(architecture)) {
     throw InvalidInput(fmt::format("the plan \"{}\" is not for {}: pin one that was tuned on such a GPU",
-                                   print(choice.plan), architecture));
+                                   print(choice.plan, workload.shape.direction), architecture));
   }
   verify(choice.plan, workload.shape);
   if (choice.schedule) verify(*choice.schedule);

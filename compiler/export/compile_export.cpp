@@ -125,7 +125,8 @@ class Exporter {
     // The pattern may need more registers than the default plan leaves: then a roomier one.
     for (std::string complaint = complaint_of(binaries.kernel); !complaint.empty();) {
       const std::optional<CudaPlan> roomier = plan ? std::nullopt : roomier_plan(kernel.compilation.plan);
-      kernel.notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint, print(kernel.compilation.plan),
+      kernel.notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint,
+                                         print(kernel.compilation.plan, workload.shape.direction),
                                          roomier ? ": a roomier one was taken" : ""));
       if (!roomier) break;
       binaries = prepare(roomier);

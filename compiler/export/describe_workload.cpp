@@ -85,7 +85,8 @@ void find_table(const std::string& workload, const Mask& mask, ExportedTable& ta
 }  // namespace
 
 std::string describe(const ExportedKernel& kernel) {
-  std::string text = kernel.compilation.target.architecture + ", " + print(kernel.compilation.plan);
+  std::string text = kernel.compilation.target.architecture + ", " +
+                     print(kernel.compilation.plan, kernel.compilation.workload.shape.direction);
   if (kernel.schedule) text += ", " + print(*kernel.schedule);
   return text;
 }

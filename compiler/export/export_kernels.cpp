@@ -31,7 +31,7 @@ ExportReport report_of(const KernelExport& kernels, const std::vector<ExportedFi
             kernels.images[kernel.forward_image].image.size() + kernels.images[kernel.builder_image].image.size();
         report.kernels.push_back({.workload = workload.workload.name,
                                   .architecture = target.architecture,
-                                  .plan = print(kernel.compilation.plan),
+                                  .plan = print(kernel.compilation.plan, workload.shape.direction),
                                   .bytes = static_cast<int64_t>(bytes),
                                   .notes = kernel.notes});
       }

@@ -195,7 +195,10 @@ void bind_cuda(nb::module_& module) {
           "binding"_a, "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a, "d_out"_a, "d_q"_a, "d_k"_a, "d_v"_a, "d_arrays"_a,
           "As prepare, for a workload with direction backward; d_arrays are addresses of float32 arrays.")
       .def_prop_ro("array_names", [](const CudaKernel& self) { return self.compilation().array_names; })
-      .def_prop_ro("plan", [](const CudaKernel& self) { return print(self.compilation().plan); })
+      .def_prop_ro("plan",
+                   [](const CudaKernel& self) {
+                     return print(self.compilation().plan, self.compilation().workload.shape.direction);
+                   })
       .def_prop_ro("notes", &CudaKernel::notes)
       .def_prop_ro("was_cached", &CudaKernel::was_cached)
       .def("code", [](const CudaKernel& self) { return self.compilation().source; }, "The kernel's CUDA text.");

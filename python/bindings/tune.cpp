@@ -38,7 +38,7 @@ TuningSummary summarise(const Tuning& tuning, bool saved) {
   const autotune::Choice& choice = tuning.candidates[tuning.winner].choice;
   return {.default_us = tuning.default_us,
           .tuned_us = tuning.tuned_us,
-          .plan = print(choice.plan),
+          .plan = print(choice.plan, tuning.workload.shape.direction),
           .schedule = choice.schedule ? print(*choice.schedule) : "default",
           .candidates = std::ssize(tuning.candidates),
           .seconds = tuning.seconds,

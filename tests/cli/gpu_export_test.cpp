@@ -141,7 +141,7 @@ TEST_F(ExportCommandTest, APackIsAFileThatTheLibraryLoads) {
   EXPECT_EQ(json["files"], Json::parse(R"(["mine.pack", "manifest.json"])"));
   const Gpu gpu = open_gpu({.ordinal = 0, .libcuda = {}, .libnvrtc = "/no/such/libnvrtc.so"});
   const PackedKernel packed = load_kernel(load_pack(path("a/mine.pack")), "w", gpu);
-  EXPECT_EQ(json["kernels"][0]["plan"], print(packed.kernel.compilation().plan));
+  EXPECT_EQ(json["kernels"][0]["plan"], print(packed.kernel.compilation().plan, Direction::kForward));
   const CommandResult again =
       run_harrier({"export", window_, "--arch", "native", "--format", "pack", "--name", "mine", "-o", path("a")});
   EXPECT_EQ(again.code, kSuccess) << "an earlier export is replaced: " << again.error;

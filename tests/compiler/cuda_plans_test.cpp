@@ -47,8 +47,8 @@ TEST(PlanSpace, HoldsTheDefaultFirstAndLegalPlansOnce) {
         EXPECT_EQ(plans.front(), choose_cuda_plan(workload, family));
         for (size_t i = 0; i < plans.size(); ++i) {
           EXPECT_EQ(plans[i].family, family);
-          EXPECT_NO_THROW(verify(plans[i], workload.shape)) << print(plans[i]);
-          for (size_t j = 0; j < i; ++j) EXPECT_NE(plans[i], plans[j]) << print(plans[i]);
+          EXPECT_NO_THROW(verify(plans[i], workload.shape)) << print(plans[i], workload.shape.direction);
+          for (size_t j = 0; j < i; ++j) EXPECT_NE(plans[i], plans[j]) << print(plans[i], workload.shape.direction);
         }
       }
     }

@@ -376,8 +376,8 @@ std::string describe(const BuilderCase& test) {
   }
   return fmt::format("{} {} heads, {}{}, {}, lengths{}, parts of {} tiles, {} slots, groups of {}",
                      print(test.pattern.mask), test.shape.heads, test.packed ? "packed" : "padded",
-                     test.raw_tables ? ", raw tables" : "", print(test.plan), lengths, test.split_tiles,
-                     test.split_capacity, test.heads_per_group);
+                     test.raw_tables ? ", raw tables" : "", print(test.plan, test.shape.direction), lengths,
+                     test.split_tiles, test.split_capacity, test.heads_per_group);
 }
 
 }  // namespace harrier::test

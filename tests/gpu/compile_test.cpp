@@ -90,7 +90,7 @@ TEST_P(CudaCompile, SpillsNothingAndSerialisesNothing) {
   const cuda::Nvrtc* nvrtc = real_nvrtc();
   if (nvrtc == nullptr) GTEST_SKIP() << "no NVRTC on this machine: scripts/setup nvrtc brings it";
   const CudaCompilation compilation = prepare_cuda(GetParam().workload, {.architecture = GetParam().architecture});
-  SCOPED_TRACE(print(compilation.plan));
+  SCOPED_TRACE(print(compilation.plan, compilation.workload.shape.direction));
   const CudaBinaries binaries = compile_source(*nvrtc, compilation);
   const bool backward = GetParam().workload.shape.direction == Direction::kBackward;
   EXPECT_THAT(binaries.kernel.entries, testing::SizeIs(backward ? testing::Ge(4U) : testing::Ge(2U)));

@@ -37,12 +37,13 @@ TEST(GpuExport, LengthsChooseAmongKernels) {
 
   const CudaDeviceInputs inputs = packed_inputs(offsets, 2);
   const CCall call(exported, 0, inputs, tensors.views(0));
-  EXPECT_THAT(exported.choice(exported.kernels(), &call.call), HasSubstr(print(kernel.compilation().plan)));
+  EXPECT_THAT(exported.choice(exported.kernels(), &call.call),
+              HasSubstr(print(kernel.compilation().plan, Direction::kForward)));
   const Results expected = run_library(kernel, inputs, tensors, kTokens);
   EXPECT_EQ(run_exported(exported, call, tensors, kTokens), expected);
   harrier_kernels_call longer = call.call;
   longer.query_tokens = longer.key_tokens = longer.longest_query = longer.longest_key = 8000;
-  EXPECT_THAT(exported.choice(exported.kernels(), &longer), HasSubstr(print(other)));
+  EXPECT_THAT(exported.choice(exported.kernels(), &longer), HasSubstr(print(other, Direction::kForward)));
 }
 
 TEST(GpuExport, TheArchitectureChoosesAmongTargets) {

@@ -53,7 +53,7 @@ std::string architecture_of(Kernels kernels) {
 void expect_matches_oracle(const AttentionCase& test, Kernels kernels, const CudaCompileOptions& options) {
   SCOPED_TRACE(describe(test) + architecture_of(kernels));
   const CudaKernel kernel = compile_for(test, kernels, options);
-  SCOPED_TRACE(print(kernel.compilation().plan));
+  SCOPED_TRACE(print(kernel.compilation().plan, kernel.compilation().workload.shape.direction));
   expect_close(test, run_case(test, [&](const AttentionTensors& tensors, const Bindings& bindings) {
                  kernel.run(tensors, bindings);
                }));
@@ -87,7 +87,7 @@ std::vector<uint8_t> expect_gradients_match_the_oracle(const AttentionCase& test
   AttentionCase backward = test;
   backward.workload.shape.direction = Direction::kBackward;
   const CudaKernel kernel = compile_for(backward, kernels, options);
-  SCOPED_TRACE(print(kernel.compilation().plan));
+  SCOPED_TRACE(print(kernel.compilation().plan, kernel.compilation().workload.shape.direction));
   int64_t split = 0;
   const BackwardErrors errors = run_backward_case(
       test, [&](const AttentionTensors& tensors, const AttentionGradients& gradients, const Bindings& bindings) {

@@ -65,12 +65,37 @@ TEST(CudaBackwardPlan, RoomierPlansFitToo) {
     const Shape wanted = backward_shape(dim, dim);
     CudaPlan plan = default_sm90_backward_plan(wanted, block_rows, 4096);
     while (const auto roomier = roomier_backward_plan(plan)) {
-      EXPECT_EQ(refusal(*roomier, wanted), "no error") << print(*roomier);
+      EXPECT_EQ(refusal(*roomier, wanted), "no error") << print(*roomier, Direction::kBackward);
       EXPECT_LT(roomier->consumers * 10 + roomier->ctas_per_sm, plan.consumers * 10 + plan.ctas_per_sm);
       plan = *roomier;
     }
     EXPECT_EQ(plan.consumer_registers, 224);
   }
+}
+
+TEST(CudaBackwardPlan, SaysWhatItIs) {
+  const auto text = [](const CudaPlan& plan) { return print(plan, Direction::kBackward); };
+  CudaPlan plan = {.consumers = 1,
+                   .tile_k = 128,
+                   .box_rows = 128,
+                   .stages = 2,
+                   .query_stages = 1,
+                   .ping_pong = false,
+                   .consumer_registers = 224,
+                   .producer_registers = 56};
+  EXPECT_EQ(
+      text(plan),
+      "rows of 64 queries, columns of 128 keys, 2 warpgroups, 2 stages, 224/56 registers, 1 CTA a multiprocessor");
+  plan.tile_k = plan.box_rows = 64;
+  plan.stages = 1;
+  plan.ctas_per_sm = 2;
+  plan.fold_scale = false;
+  EXPECT_EQ(text(plan),
+            "rows of 64 queries, columns of 64 keys, 1 warpgroup, 1 stage, 224/56 registers, 2 CTAs a multiprocessor, "
+            "scale not folded");
+  plan = default_sm80_backward_plan(backward_shape(64, 64), 32, 4096);
+  EXPECT_EQ(text(plan),
+            "rows of 64 queries, columns of 64 keys, 4 warps, 2 stages, 2 CTAs a multiprocessor, tables looked up");
 }
 
 TEST(CudaBackwardPlan, NamesWhatDoesNotFit) {

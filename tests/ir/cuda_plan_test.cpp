@@ -49,7 +49,7 @@ TEST(CudaPlan, RowsHoldABlockOrWholeBlocksOrLookTablesUp) {
     for (int64_t block_rows = 1; block_rows <= 400; ++block_rows) {
       for (const CudaPlan& plan : {default_sm90_plan(shape(dim, dim), block_rows, 4096),
                                    default_sm80_plan(shape(dim, dim), block_rows, 4096)}) {
-        SCOPED_TRACE(testing::Message() << print(plan) << " for blocks of " << block_rows);
+        SCOPED_TRACE(testing::Message() << print(plan, Direction::kForward) << " for blocks of " << block_rows);
         const int64_t queries = 64 * plan.consumers;
         const bool fits = block_rows % 64 == 0 || block_rows == 8 || block_rows == 16 || block_rows == 32;
         EXPECT_TRUE(!fits || plan.row_blocks > 0);
@@ -64,13 +64,15 @@ TEST(CudaPlan, RowsHoldABlockOrWholeBlocksOrLookTablesUp) {
 }
 
 TEST(CudaPlan, SaysWhatItIs) {
-  EXPECT_EQ(print(CudaPlan{}),
+  EXPECT_EQ(print(CudaPlan{}, Direction::kForward),
             "128x128 in boxes of 128, 2 consumers, 2+2 stages, ping-pong, 232/40 registers, 1 CTA a multiprocessor");
-  EXPECT_EQ(print(default_sm80_plan(shape(128, 128), 0, 4096)),
+  EXPECT_EQ(print(default_sm80_plan(shape(128, 128), 0, 4096), Direction::kForward),
             "128x64 in boxes of 64, 8 warps, 1 CTA a multiprocessor");
-  EXPECT_EQ(print(default_sm80_plan(shape(64, 64), 0, 4096)), "128x64 in boxes of 64, 4 warps, 2 CTAs a multiprocessor")
+  EXPECT_EQ(print(default_sm80_plan(shape(64, 64), 0, 4096), Direction::kForward),
+            "128x64 in boxes of 64, 4 warps, 2 CTAs a multiprocessor")
       << "long rows: 32 queries of a warp";
-  EXPECT_EQ(print(default_sm80_plan(shape(64, 64), 0, 512)), "64x64 in boxes of 64, 4 warps, 3 CTAs a multiprocessor");
+  EXPECT_EQ(print(default_sm80_plan(shape(64, 64), 0, 512), Direction::kForward),
+            "64x64 in boxes of 64, 4 warps, 3 CTAs a multiprocessor");
   EXPECT_EQ(cuda_threads(CudaPlan{}), 384);
   EXPECT_EQ(cuda_threads(default_sm80_plan(shape(128, 128), 0, 4096)), 256);
 }
