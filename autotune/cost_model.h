@@ -5,28 +5,27 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "autotune/device_model.h"
+#include "autotune/work_order.h"
 #include "ir/cuda_plan.h"
 #include "ir/cuda_schedule.h"
 #include "ir/workload.h"
 
 namespace harrier::autotune {
 
-/// Key tiles that a row (a query tile of one head of one sequence) goes through.
-struct RowTiles {
-  int64_t full = 0;
-  int64_t partial = 0;
-  bool operator==(const RowTiles&) const = default;
-};
+/// Of q, k, v and out.
+inline constexpr double kElementBytes = 2;
 
 /// The rows of one batch as a plan's tiles cut them.
 struct BatchRows {
-  std::vector<std::vector<RowTiles>> heads;  // one list where all heads see the same keys, else one for each query head
-  int64_t key_tokens = 0;                    // of all sequences
+  RowsOfHeads heads;         // of query heads
+  int64_t key_tokens = 0;    // of all sequences
+  RowsOfHeads columns = {};  // of key heads, over all query heads that read them; of backward plans
+  int64_t query_tokens = 0;  // of all sequences
+  int64_t column_runs = 0;   // stretches of neighbouring query tiles that columns pass, of all heads
 };
 
 /// Microseconds of a CTA that shares its multiprocessor with `sharing - 1` others.
@@ -50,9 +49,11 @@ struct TileClocks {
 };
 TileClocks tile_clocks(const CudaPlan& plan, const Shape& shape, const DeviceModel& device);
 
-/// Items taken in order by whoever is free first. At least max(longest item, sum / ctas), at most their sum.
-/// `items` may be empty; ctas is at least 1.
-double makespan_us(std::span<const double> items, int64_t ctas);
+/// Sets what the units take together, where they overlap with an exponent of a p-norm, and the name of the slowest.
+void overlap_units(TileClocks& clocks, double exponent);
+
+/// How much L2 keeps of so many bytes that are read again and again, where they have a share of it to themselves.
+double kept_by_l2(double bytes, double share, const DeviceModel& device);
 
 struct LaunchCost {
   double us = 0;  // what plans are ranked by
@@ -63,11 +64,18 @@ struct LaunchCost {
   int64_t items = 0;
 };
 
-/// `rows` are of this plan's tiles.
+/// CTAs that share a multiprocessor where there are so many items.
+int64_t sharing_of(int64_t items, const CudaPlan& plan, const DeviceModel& device);
+
+/// Sets makespan_us, longest_item_us and items_us.
+void spread_work(const std::vector<WorkItem>& order, const RowCost& cost, int64_t ctas, LaunchCost& launch);
+
+/// Work beside which so much comes from memory: copies run beside the products, and where they take long each waits for
+/// the other now and then.
+double beside_memory(double makespan_us, double dram_us);
+
+/// `rows` are of this plan's tiles. Of either direction.
 LaunchCost launch_cost(const CudaPlan& plan, const CudaSchedule& schedule, const Shape& shape, const BatchRows& rows,
                        const DeviceModel& device);
-
-/// The most key tiles of a part, as the kernels that build the order decide it (part_tiles in build_order.cuh).
-int64_t part_tiles(const CudaSchedule& schedule, int64_t tiles_of_all_heads);
 
 }  // namespace harrier::autotune

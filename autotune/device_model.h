@@ -19,6 +19,14 @@ struct Calibration {
   double partial_tile = 1.1;     // a tile with a mask, in tiles without
   double part_clocks = 1800;     // a part of a split row more than a row: its results are written and read again
   double launch_us = 4;          // of a kernel that does nothing
+
+  // Of backward kernels, whose products wait for each other: by hand, to twenty times of an H100 (six workloads under
+  // several plans and numbers of heads together), which the model then gives within 11 %.
+  double backward_overlap_of_one = 1.95;  // with one CTA a multiprocessor
+  double backward_overlap_of_many = 2.9;  // with several
+  double backward_partial_tile = 1.1;
+  double backward_kept_share = 0.4;  // of L2, for what columns read again and again
+  double column_clocks = 10000;      // of a column's start and end
 };
 
 struct DeviceModel {

@@ -9,26 +9,15 @@
 #include "autotune/calibrate.h"
 #include "autotune/cost_model.h"
 #include "autotune/ladder.h"
+#include "compiler/cuda/batch_rows.h"
 #include "compiler/cuda/cuda_pipeline.h"
-#include "ir/geometry.h"
-#include "ir/launch.h"
 #include "runtime/cuda/device.h"
 
 namespace harrier {
 
-/// A batch as it may come: lengths, and arrays that fit them, which must outlive it.
-struct LengthDraw {
-  Geometry geometry;
-  Bindings bindings;
-};
-
 /// Of the family, and with what was learned of this kind of GPU.
 autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts,
                                       const autotune::RateCalibration& calibration = {});
-
-/// Rows and their key tiles under a plan, by the same interval arithmetic that classifies tiles on the host. Throws
-/// InvalidInput where arrays do not fit.
-autotune::BatchRows batch_rows(const Workload& workload, const LengthDraw& draw, const CudaPlan& plan);
 
 /// Schedules worth trying: the default for these lengths, more and fewer heads together, rows split or not. The default
 /// comes first, each comes once.

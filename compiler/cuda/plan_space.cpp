@@ -41,6 +41,58 @@ constexpr PortableVariant kPortableVariants[] = {
     {2, 16, 64, 2}, {2, 16, 64, 1}, {2, 16, 32, 2}, {2, 32, 64, 2}, {2, 32, 64, 1}, {2, 32, 32, 2},
 };
 
+/// Of backward kernels on sm_90a. dK and dV leave no registers for a third warpgroup, nor for columns of 128 keys twice
+/// on a multiprocessor. Producers that walk several intervals need more of them than those that read lists.
+struct BackwardVariant {
+  int consumers;
+  int tile_k;
+  int stages;
+  int ctas_per_sm;
+  int consumer_registers;
+  int producer_registers;
+};
+
+constexpr BackwardVariant kBackwardVariants[] = {
+    {1, 64, 2, 2, 192, 64},  {1, 64, 1, 2, 192, 64},  {1, 128, 2, 1, 224, 56}, {1, 128, 1, 1, 224, 56},
+    {1, 128, 2, 1, 216, 72}, {1, 128, 1, 1, 216, 72}, {2, 128, 2, 1, 224, 56}, {2, 128, 1, 1, 224, 56},
+    {1, 64, 2, 1, 224, 56},  {1, 64, 1, 1, 224, 56},  {1, 64, 2, 1, 216, 72},  {2, 64, 2, 1, 224, 56},
+    {2, 64, 1, 1, 224, 56},  {2, 64, 2, 1, 216, 72},
+};
+
+/// The same on sm_80, where each 16 keys of a column and each 16 queries of a row have a warp.
+struct PortableBackwardVariant {
+  int consumers;
+  int tile_k;
+  int stages;
+  int ctas_per_sm;
+};
+
+constexpr PortableBackwardVariant kPortableBackwardVariants[] = {
+    {1, 64, 2, 2},  {1, 64, 2, 3},  {1, 64, 1, 2}, {1, 64, 2, 1}, {1, 64, 1, 1},  {1, 32, 2, 2},
+    {1, 32, 2, 3},  {1, 32, 1, 2},  {1, 32, 2, 1}, {1, 32, 1, 1}, {1, 96, 2, 1},  {1, 96, 1, 1},
+    {1, 128, 2, 1}, {1, 128, 1, 1}, {2, 64, 2, 1}, {2, 64, 1, 1}, {2, 128, 2, 1}, {2, 128, 1, 1},
+};
+
+CudaPlan plan_of(const BackwardVariant& variant, const CudaPlan& chosen) {
+  CudaPlan plan = chosen;
+  plan.consumers = variant.consumers;
+  plan.tile_k = variant.tile_k;
+  plan.stages = variant.stages;
+  plan.ctas_per_sm = variant.ctas_per_sm;
+  plan.consumer_registers = variant.consumer_registers;
+  plan.producer_registers = variant.producer_registers;
+  return plan;
+}
+
+CudaPlan plan_of(const PortableBackwardVariant& variant, const CudaPlan& chosen) {
+  CudaPlan plan = chosen;
+  plan.consumers = variant.consumers;
+  plan.tile_k = variant.tile_k;
+  plan.stages = variant.stages;
+  plan.ctas_per_sm = variant.ctas_per_sm;
+  return plan;
+}
+
 CudaPlan plan_of(const Variant& variant, const CudaPlan& chosen) {
   CudaPlan plan = chosen;
   plan.consumers = variant.consumers;
@@ -74,6 +126,13 @@ bool fit_boxes(CudaPlan& plan, const CudaPlan& chosen, int64_t block) {
   return plan.tile_k % plan.box_rows == 0 && block % plan.box_rows == 0;
 }
 
+/// The same for backward plans, whose key tiles are one box each. Where the default looks its tables up, plans that do
+/// not are welcome too.
+bool fit_one_box_as(CudaPlan& plan, const CudaPlan& chosen, int64_t block) {
+  fit_one_box(plan, block);
+  return plan.row_blocks == chosen.row_blocks || chosen.row_blocks == 0;
+}
+
 bool is_legal(const CudaPlan& plan, const Shape& shape) {
   try {
     verify(plan, shape);
@@ -89,15 +148,20 @@ std::vector<CudaPlan> plan_space(const Workload& workload, CudaFamily family) {
   const CudaPlan chosen = choose_cuda_plan(workload, family);
   std::vector<CudaPlan> plans = {chosen};
   const int64_t block = common_block(workload.pattern.mask);
+  const bool backward = workload.shape.direction == Direction::kBackward;
   const auto add = [&](CudaPlan plan) {
-    if (!fit_boxes(plan, chosen, block) || !is_legal(plan, workload.shape)) return;
+    const bool fits = backward ? fit_one_box_as(plan, chosen, block) : fit_boxes(plan, chosen, block);
+    if (!fits || !is_legal(plan, workload.shape)) return;
     if (std::ranges::find(plans, plan) == plans.end()) plans.push_back(plan);
   };
+  const auto add_all = [&](const auto& variants) {
+    for (const auto& variant : variants) add(plan_of(variant, chosen));
+  };
   if (family == CudaFamily::kSm80) {
-    for (const PortableVariant& variant : kPortableVariants) add(plan_of(variant, chosen));
-    return plans;
+    backward ? add_all(kPortableBackwardVariants) : add_all(kPortableVariants);
+  } else {
+    backward ? add_all(kBackwardVariants) : add_all(kVariants);
   }
-  for (const Variant& variant : kVariants) add(plan_of(variant, chosen));
   return plans;
 }
 

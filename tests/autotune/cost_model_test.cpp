@@ -5,7 +5,6 @@
 #include <rapidcheck.h>
 
 #include <algorithm>
-#include <numeric>
 
 namespace harrier::autotune {
 namespace {
@@ -23,39 +22,6 @@ BatchRows rows_of(std::vector<RowTiles> rows, int64_t key_tokens) {
 }
 
 const CudaSchedule kUnsplit = {.heads_per_group = 1, .split_tiles = 0, .split_capacity = 0};
-
-TEST(Makespan, IsWorkedOutByHand) {
-  const std::vector<double> items = {5, 4, 3, 3, 3};
-  EXPECT_DOUBLE_EQ(makespan_us(items, 1), 18);
-  EXPECT_DOUBLE_EQ(makespan_us(items, 2), 10);  // 5+3 and 4+3, then 3 more where 7 is done
-  EXPECT_DOUBLE_EQ(makespan_us(items, 5), 5);
-  EXPECT_DOUBLE_EQ(makespan_us(items, 50), 5);
-  EXPECT_DOUBLE_EQ(makespan_us({}, 4), 0);
-}
-
-TEST(Makespan, LiesBetweenItsBounds) {
-  rc::check([] {
-    const auto counts = *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 1000));
-    const std::vector<double> items(counts.begin(), counts.end());
-    const int64_t ctas = *rc::gen::inRange(1, 40);
-    const double sum = std::accumulate(items.begin(), items.end(), 0.0);
-    const double longest = items.empty() ? 0 : *std::ranges::max_element(items);
-    const double end = makespan_us(items, ctas);
-    RC_ASSERT(end >= std::max(longest, sum / static_cast<double>(ctas)) * (1 - 1e-12));
-    RC_ASSERT(end <= sum / static_cast<double>(ctas) + longest + 1e-9);  // Graham's bound of greedy lists
-    std::vector<double> twice = items;
-    for (double& item : twice) item *= 2;
-    RC_ASSERT(std::abs(makespan_us(twice, ctas) - 2 * end) < 1e-6);
-  });
-}
-
-TEST(PartTiles, IsTheFairShareOfTheKernels) {
-  // As in part_tiles of build_order.cuh: at least split_tiles, and what makes half as many parts as there is room for.
-  EXPECT_EQ(part_tiles({.heads_per_group = 1, .split_tiles = 16, .split_capacity = 100}, 100), 16);
-  EXPECT_EQ(part_tiles({.heads_per_group = 1, .split_tiles = 16, .split_capacity = 100}, 1001), 21);
-  EXPECT_GT(part_tiles({.heads_per_group = 1, .split_tiles = 0, .split_capacity = 100}, 1000), 1'000'000);
-  EXPECT_GT(part_tiles({.heads_per_group = 1, .split_tiles = 16, .split_capacity = 0}, 1000), 1'000'000);
-}
 
 TEST(LaunchCost, MoreWorkTakesNoLess) {
   rc::check([] {

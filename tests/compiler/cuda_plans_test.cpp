@@ -39,16 +39,19 @@ TEST(ExpectedKeys, FollowTheMask) {
 TEST(PlanSpace, HoldsTheDefaultFirstAndLegalPlansOnce) {
   for (const int64_t head_dim : {64, 128, 192, 256}) {
     for (const Mask& mask : {causal(), blocks(64, "table"), blocks(128, "table"), blocks(16, "table")}) {
-      const Workload workload = workload_of(mask, head_dim);
-      SCOPED_TRACE(print(workload));
-      for (const CudaFamily family : {CudaFamily::kSm90, CudaFamily::kSm80}) {
-        const std::vector<CudaPlan> plans = plan_space(workload, family);
-        ASSERT_FALSE(plans.empty());
-        EXPECT_EQ(plans.front(), choose_cuda_plan(workload, family));
-        for (size_t i = 0; i < plans.size(); ++i) {
-          EXPECT_EQ(plans[i].family, family);
-          EXPECT_NO_THROW(verify(plans[i], workload.shape)) << print(plans[i], workload.shape.direction);
-          for (size_t j = 0; j < i; ++j) EXPECT_NE(plans[i], plans[j]) << print(plans[i], workload.shape.direction);
+      for (const Direction direction : {Direction::kForward, Direction::kBackward}) {
+        Workload workload = workload_of(mask, head_dim);
+        workload.shape.direction = direction;
+        SCOPED_TRACE(print(workload));
+        for (const CudaFamily family : {CudaFamily::kSm90, CudaFamily::kSm80}) {
+          const std::vector<CudaPlan> plans = plan_space(workload, family);
+          ASSERT_FALSE(plans.empty());
+          EXPECT_EQ(plans.front(), choose_cuda_plan(workload, family));
+          for (size_t i = 0; i < plans.size(); ++i) {
+            EXPECT_EQ(plans[i].family, family);
+            EXPECT_NO_THROW(verify(plans[i], workload.shape)) << print(plans[i], workload.shape.direction);
+            for (size_t j = 0; j < i; ++j) EXPECT_NE(plans[i], plans[j]) << print(plans[i], workload.shape.direction);
+          }
         }
       }
     }
@@ -66,6 +69,39 @@ TEST(PlanSpace, VariesRowsTilesAndCtasInBothFamilies) {
     EXPECT_GE(consumers.size(), 2);
     EXPECT_GE(tiles.size(), 3);
     EXPECT_GE(ctas.size(), 3);
+  }
+}
+
+TEST(PlanSpace, VariesRowsColumnsAndBuffersOfBackwardPlans) {
+  for (const CudaFamily family : {CudaFamily::kSm90, CudaFamily::kSm80}) {
+    Workload workload = workload_of(causal(), 64);
+    workload.shape.direction = Direction::kBackward;
+    std::set<int> consumers, tiles, stages, ctas;
+    for (const CudaPlan& plan : plan_space(workload, family)) {
+      consumers.insert(plan.consumers);
+      tiles.insert(plan.tile_k);
+      stages.insert(plan.stages);
+      ctas.insert(plan.ctas_per_sm);
+      EXPECT_EQ(plan.box_rows, plan.tile_k);
+    }
+    EXPECT_EQ(consumers.size(), 2);
+    EXPECT_GE(tiles.size(), 2);
+    EXPECT_EQ(stages.size(), 2);
+    EXPECT_GE(ctas.size(), 2);
+  }
+}
+
+TEST(PlanSpace, BackwardPlansReadTablesAsTheDefaultDoesOrBetter) {
+  for (const int64_t block : {16, 32, 64, 128}) {
+    for (const CudaFamily family : {CudaFamily::kSm90, CudaFamily::kSm80}) {
+      Workload workload = workload_of(blocks(block, "table"), 64);
+      workload.shape.direction = Direction::kBackward;
+      const std::vector<CudaPlan> plans = plan_space(workload, family);
+      EXPECT_GT(plans.size(), 1) << block;
+      for (const CudaPlan& plan : plans) {
+        EXPECT_TRUE(plan.row_blocks == plans.front().row_blocks || plans.front().row_blocks == 0) << block;
+      }
+    }
   }
 }
 

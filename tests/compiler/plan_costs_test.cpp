@@ -9,12 +9,11 @@
 
 #include "compiler/cuda/choose_cuda_plan.h"
 #include "compiler/cuda/cuda_schedule.h"
+#include "compiler/harrier.h"
 #include "ir/text.h"
 
 namespace harrier {
 namespace {
-
-using testing::ElementsAre;
 
 Geometry packed(int64_t batch, int64_t length) {
   Geometry geometry;
@@ -51,6 +50,19 @@ std::vector<uint8_t> table_of(const Measured& measured) {
   return table;
 }
 
+/// A batch of the workload, with its table.
+struct BlockDraw {
+  explicit BlockDraw(const Measured& measured)
+      : draw{.geometry = packed(measured.batch, measured.length), .bindings = {}} {
+    if (measured.block == 0) return;
+    table = table_of(measured);
+    const int64_t blocks = measured.length / measured.block;
+    draw.bindings["table"] = {.data = table.data(), .type = ElementType::kUInt8, .shape = {blocks, blocks}};
+  }
+  LengthDraw draw;
+  std::vector<uint8_t> table;
+};
+
 const Measured kMeasured[] = {
     {"attention a { heads 16 head_dim 128 dtype bf16 lengths fixed(8192) }", 1, 8192, 0.82},
     {"attention a { heads 16 head_dim 128 dtype bf16 mask causal lengths fixed(8192) }", 1, 8192, 0.455},
@@ -71,14 +83,9 @@ const Measured kMeasured[] = {
 TEST(PlanCosts, AreNearWhatAnH100Measured) {
   for (const Measured& measured : kMeasured) {
     const Workload workload = parse_workload(measured.text);
-    LengthDraw draw{.geometry = packed(measured.batch, measured.length), .bindings = {}};
-    std::vector<uint8_t> table;
-    if (measured.block > 0) {
-      table = table_of(measured);
-      const int64_t blocks = measured.length / measured.block;
-      draw.bindings["table"] = {.data = table.data(), .type = ElementType::kUInt8, .shape = {blocks, blocks}};
-    }
-    const std::vector<RankedPlan> ranked = model_plans(workload, {draw}, CudaTarget{}, autotune::device_model({}));
+    const BlockDraw drawn(measured);
+    const std::vector<RankedPlan> ranked =
+        model_plans(workload, {drawn.draw}, CudaTarget{}, autotune::device_model({}));
     EXPECT_EQ(ranked.front().choice.plan, choose_cuda_plan(workload, CudaFamily::kSm90));
     EXPECT_GT(ranked.front().us, 800 * measured.ms) << measured.text;
     EXPECT_LT(ranked.front().us, 1250 * measured.ms) << measured.text;
@@ -88,49 +95,74 @@ TEST(PlanCosts, AreNearWhatAnH100Measured) {
   }
 }
 
-TEST(PlanCosts, CountTilesAsTheyAre) {
-  const Workload workload = parse_workload("attention a { heads 2 dtype bf16 mask causal lengths fixed(256) }");
-  const LengthDraw draw{.geometry = packed(2, 256), .bindings = {}};
-  CudaPlan plan{.consumers = 1, .tile_k = 64, .box_rows = 64};
-  const autotune::BatchRows rows = batch_rows(workload, draw, plan);
-  ASSERT_EQ(rows.heads.size(), 1);
-  EXPECT_EQ(rows.key_tokens, 512);
-  using Tiles = autotune::RowTiles;
-  EXPECT_THAT(rows.heads[0], ElementsAre(Tiles{0, 1}, Tiles{1, 1}, Tiles{2, 1}, Tiles{3, 1}, Tiles{0, 1}, Tiles{1, 1},
-                                         Tiles{2, 1}, Tiles{3, 1}));
-  // Tiles gathered from two boxes: the partial box stands in the first tile.
-  plan.tile_k = 128;
-  EXPECT_THAT(batch_rows(workload, draw, plan).heads[0],
-              ElementsAre(Tiles{0, 1}, Tiles{0, 1}, Tiles{1, 1}, Tiles{1, 1}, Tiles{0, 1}, Tiles{0, 1}, Tiles{1, 1},
-                          Tiles{1, 1}));
+struct MeasuredBackward {
+  const Measured& forward;  // the same workload
+  int consumers;
+  int tile_k;
+  int heads_together;
+  double tflops;
+};
+
+/// Of an H100, useful: five products of two flops.
+const MeasuredBackward kMeasuredBackward[] = {
+    {kMeasured[7], 1, 64, 1, 355},   {kMeasured[7], 1, 64, 2, 355},  {kMeasured[7], 1, 64, 4, 342},
+    {kMeasured[7], 1, 64, 8, 245},   {kMeasured[7], 1, 64, 16, 178}, {kMeasured[6], 1, 64, 1, 232},
+    {kMeasured[6], 1, 64, 2, 225},   {kMeasured[6], 1, 64, 4, 199},  {kMeasured[6], 1, 64, 8, 187},
+    {kMeasured[8], 1, 128, 1, 544},  {kMeasured[8], 1, 128, 2, 510}, {kMeasured[8], 1, 128, 4, 386},
+    {kMeasured[8], 1, 128, 16, 284}, {kMeasured[1], 1, 128, 8, 523}, {kMeasured[1], 1, 128, 1, 478},
+    {kMeasured[3], 1, 128, 16, 450}, {kMeasured[5], 1, 64, 1, 232},  {kMeasured[5], 1, 128, 1, 199},
+    {kMeasured[5], 2, 128, 1, 190},
+};
+
+CudaPlan backward_plan(const MeasuredBackward& measured) {
+  const bool twice = measured.tile_k == 64;  // on a multiprocessor
+  return {.consumers = measured.consumers,
+          .tile_k = measured.tile_k,
+          .box_rows = measured.tile_k,
+          .stages = 2,
+          .query_stages = 1,
+          .ping_pong = false,
+          .consumer_registers = twice ? 192 : 224,
+          .producer_registers = twice ? 64 : 56,
+          .ctas_per_sm = twice ? 2 : 1};
 }
 
-TEST(PlanCosts, HeadsWithTablesOfTheirOwnAreCountedApart) {
-  const Workload workload =
-      parse_workload("attention a { heads 2 dtype bf16 mask blocks(64, @table) lengths fixed(128) }");
-  const std::vector<uint8_t> table = {1, 1, 0, 1, 1, 0, 0, 0};
-  const LengthDraw draw{
-      .geometry = packed(1, 128),
-      .bindings = {{"table", {.data = table.data(), .type = ElementType::kUInt8, .shape = {2, 2, 2}}}}};
-  const CudaPlan plan{.consumers = 1, .tile_k = 64, .box_rows = 64};
-  const autotune::BatchRows rows = batch_rows(workload, draw, plan);
-  ASSERT_EQ(rows.heads.size(), 2);
-  using Tiles = autotune::RowTiles;
-  EXPECT_THAT(rows.heads[0], ElementsAre(Tiles{2, 0}, Tiles{1, 0}));
-  EXPECT_THAT(rows.heads[1], ElementsAre(Tiles{1, 0}, Tiles{0, 0}));
+// As for forward kernels: numbers that the model was fitted to.
+TEST(PlanCosts, OfBackwardPlansAreNearWhatAnH100Measured) {
+  for (const MeasuredBackward& measured : kMeasuredBackward) {
+    Workload workload = parse_workload(measured.forward.text);
+    workload.shape.direction = Direction::kBackward;
+    const BlockDraw drawn(measured.forward);
+    const CudaPlan plan = backward_plan(measured);
+    verify(plan, workload.shape);
+    const autotune::BatchRows rows = batch_rows(workload, drawn.draw, plan);
+    const CudaSchedule schedule{
+        .heads_per_group = measured.heads_together, .split_tiles = 16, .split_capacity = 528 * plan.ctas_per_sm};
+    const double us = autotune::launch_cost(plan, schedule, workload.shape, rows, autotune::device_model({})).us;
+    const auto pairs = static_cast<double>(
+        count_visible_pairs(workload.pattern, workload.shape, drawn.draw.geometry, drawn.draw.bindings));
+    const double tflops = 10 * pairs * static_cast<double>(workload.shape.head_dim) / us / 1e6;
+    EXPECT_GT(tflops, 0.8 * measured.tflops) << workload.name << ", " << measured.heads_together << " heads together";
+    EXPECT_LT(tflops, 1.25 * measured.tflops) << workload.name << ", " << measured.heads_together << " heads together";
+  }
 }
 
-TEST(PlanCosts, RowsMayHoldSeveralBlocksOfQueries) {
-  const Workload workload =
-      parse_workload("attention a { heads 1 dtype bf16 mask blocks(32, @table) lengths fixed(128) }");
-  // Two blocks of queries see the same key block, the next two see one each.
-  const std::vector<uint8_t> table = {1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0};
-  const LengthDraw draw{.geometry = packed(1, 128),
-                        .bindings = {{"table", {.data = table.data(), .type = ElementType::kUInt8, .shape = {4, 4}}}}};
-  const CudaPlan plan{.consumers = 1, .tile_k = 64, .box_rows = 32, .row_blocks = 2};
-  using Tiles = autotune::RowTiles;
-  EXPECT_THAT(batch_rows(workload, draw, plan).heads.at(0), ElementsAre(Tiles{1, 0}, Tiles{0, 1}));
-  EXPECT_FALSE(model_plans(workload, {draw}, CudaTarget{}, autotune::device_model({})).empty());
+TEST(PlanCosts, RankLegalBackwardPlansWithTheDefaultFirst) {
+  for (const char* architecture : {"sm_90a", "sm_80"}) {
+    const Workload workload = parse_workload(
+        "attention a { heads 8 kv_heads 2 head_dim 64 dtype bf16 direction backward mask causal lengths fixed(512) }");
+    const LengthDraw draw{.geometry = packed(2, 512), .bindings = {}};
+    const std::vector<RankedPlan> ranked =
+        model_plans(workload, {draw}, {.architecture = architecture}, autotune::device_model({}));
+    EXPECT_EQ(ranked.front().choice.plan, choose_cuda_plan(workload, family_of(architecture)));
+    EXPECT_FALSE(ranked.front().choice.schedule);
+    for (const RankedPlan& each : ranked) {
+      EXPECT_NO_THROW(verify(each.choice.plan, workload.shape));
+      EXPECT_GT(each.us, 0);
+      EXPECT_GE(each.choice.schedule.value_or(CudaSchedule{.heads_per_group = 4}).heads_per_group, 4)
+          << "heads that share a key head";
+    }
+  }
 }
 
 TEST(ScheduleSpace, HasTheDefaultFirstAndEachOnce) {
