@@ -130,7 +130,7 @@ class Bench {
     options.full = command.value("full", false);
     Json answer = Json::array();
     for (auto& [name, made] : cases_) {
-      if (!made.error.empty() || !made.architecture.empty() || made.plan || is_backward(made)) continue;
+      if (!made.error.empty() || !made.architecture.empty() || made.plan) continue;
       const Tuning tuning = tune_cuda(made.workload, {{made.geometry, made.bindings}}, gpu_, options);
       const autotune::Choice& choice = tuning.candidates[tuning.winner].choice;
       const CudaKernel kernel =

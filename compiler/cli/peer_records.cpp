@@ -22,7 +22,9 @@ std::vector<PeerRecord> read_peers(const std::string& path) {
                         .system = row.at("system").get<std::string>(),
                         .device = row.value("device", std::string()),
                         .us = 0};
-      if (row.value("direction", std::string("forward")) != "forward" || record.system.starts_with("harrier")) continue;
+      const std::string direction = row.value("direction", std::string("forward"));
+      if (direction == "backward") record.direction = Direction::kBackward;
+      if ((direction != "forward" && direction != "backward") || record.system.starts_with("harrier")) continue;
       if (!row.contains("ms") || !row["ms"].is_number()) continue;
       record.us = kMicrosecondsInMillisecond * row["ms"].get<double>();
       if (!(record.us > 0) || !std::isfinite(record.us)) {
@@ -40,14 +42,15 @@ std::vector<PeerRecord> read_peers(const std::string& path) {
 }
 
 std::optional<PeerTime> best_peer(const std::vector<PeerRecord>& records, const std::string& workload,
-                                  const std::string& device) {
+                                  Direction direction, const std::string& device) {
   struct Mean {
     double sum = 0;
     int count = 0;
   };
   std::map<std::string, Mean> systems;
   for (const PeerRecord& record : records) {
-    if (record.workload != workload || (!record.device.empty() && record.device != device)) continue;
+    if (record.workload != workload || record.direction != direction) continue;
+    if (!record.device.empty() && record.device != device) continue;
     Mean& mean = systems[record.system];
     mean.sum += record.us;
     ++mean.count;

@@ -96,7 +96,7 @@ class TuneCommand {
     const CandidateRunner runner = runner_for(file, inputs, tune);
     TunedFile tuned{.file = file,
                     .tuning = tune_cuda(runner, workload, inputs.batches.draws, facts_, tune),
-                    .peer = best_peer(peers_, workload.name, facts_.name)};
+                    .peer = best_peer(peers_, workload.name, workload.shape.direction, facts_.name)};
     line.clear();
     tuned.saved = save_tuning(*store_, context, tuned.tuning,
                               {.session = session_,

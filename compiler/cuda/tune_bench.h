@@ -17,16 +17,21 @@ namespace harrier {
 
 /// Rows of a tensor [token, head, column] as numbers.
 struct SampledRows {
+  const char* tensor = "";  // "output", or "d_q", "d_k", "d_v"
   std::vector<int64_t> tokens;
   std::vector<float> values;  // [token of `tokens`][head][column]
 };
 
 class TuneBench {
  public:
-  /// Random q, k and v for the longest draw. Throws DeviceError where memory does not do.
-  TuneBench(const Gpu& gpu, const Shape& shape, const std::vector<LengthDraw>& draws, uint64_t seed);
+  /// Random tensors for the longest draw. Of a backward shape `forward` is the same workload's kernel of the other
+  /// direction, which runs once on every draw: gradients are made of what it writes. Throws DeviceError where memory
+  /// does not do.
+  TuneBench(const Gpu& gpu, const Shape& shape, const std::vector<LengthDraw>& draws, uint64_t seed,
+            const std::optional<CudaKernel>& forward = {});
 
-  /// A kernel under a schedule, bound to a draw.
+  /// A kernel of the shape's direction under a schedule, bound to a draw. A backward one makes the gradients of q, k
+  /// and v.
   CudaLaunch prepare(const CudaKernel& kernel, const std::optional<CudaSchedule>& schedule, size_t draw);
 
   /// Microseconds of one launch: the median of a few, each with an L2 that holds nothing of its inputs.
@@ -35,8 +40,8 @@ class TuneBench {
   /// Launches once and waits.
   void run(const CudaLaunch& launch);
 
-  /// Runs once on an output filled with NaN, and reads some of its rows back.
-  SampledRows sample(const CudaLaunch& launch, size_t draw);
+  /// Runs once on what it writes filled with NaN, and reads some rows of each of these tensors back.
+  std::vector<SampledRows> sample(const CudaLaunch& launch, size_t draw);
 
   /// The same rows of the inputs' values, whole: for a reference on the host.
   struct HostTensors {
@@ -46,21 +51,45 @@ class TuneBench {
   };
   HostTensors inputs(const std::vector<int64_t>& query_tokens, int64_t first_key, int64_t key_count) const;
 
+  /// What the gradients of a sequence of a draw are made of, for one key head and the query heads that read it.
+  struct GradientTensors {
+    std::vector<float> q, out, d_out;  // [query][query head][column]
+    std::vector<float> lse;            // [query head][query]
+    std::vector<float> k, v;           // [key][column]
+  };
+  GradientTensors gradient_inputs(size_t draw, const Sequence& sequence, int64_t kv_head) const;
+
  private:
   struct Tensor {
     cuda::DeviceMemory memory;
     CudaTensor view;
     int64_t row_elements = 0;  // of one token
   };
+  /// Heads of a tensor.
+  struct Heads {
+    int64_t first = 0;
+    int64_t count = 0;
+  };
+  /// What a forward launch wrote.
+  struct ForwardResults {
+    Tensor out;
+    cuda::DeviceMemory lse;
+  };
   Tensor make_tensor(int64_t heads, int64_t columns, uint64_t seed) const;
-  std::vector<float> read_rows(const Tensor& tensor, int64_t heads, int64_t columns, int64_t first,
-                               int64_t count) const;
+  std::vector<float> read_rows(const Tensor& tensor, Heads heads, int64_t columns, int64_t first, int64_t count) const;
+  SampledRows read_sample(const char* name, const Tensor& tensor, int64_t heads, int64_t columns,
+                          std::vector<int64_t> tokens) const;
+  CudaLse lse_of(const ForwardResults& results) const;
+  ForwardResults run_forward(const CudaKernel& forward, size_t draw, uint64_t seed);
 
   Gpu gpu_;
   Shape shape_;
   const std::vector<LengthDraw>& draws_;
   int64_t tokens_ = 0;
-  Tensor q_, k_, v_, out_;
+  Tensor q_, k_, v_;
+  Tensor out_;                           // of a forward shape
+  std::vector<ForwardResults> forward_;  // of a backward one, for each draw; as are the gradients
+  Tensor d_out_, d_q_, d_k_, d_v_;
   cuda::OwnStream stream_;
   cuda::DeviceMemory flush_;
 };

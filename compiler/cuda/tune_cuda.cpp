@@ -23,8 +23,29 @@ double seconds_now() {
 }
 
 /// What plans are grouped by: one of each is tried before a second of any.
-std::string structure_of(const CudaPlan& plan) {
-  return fmt::format("{} queries, {} CTAs", 64 * plan.consumers, plan.ctas_per_sm);
+std::string structure_of(const CudaPlan& plan, Direction direction) {
+  const std::string rows = fmt::format("{} queries, {} CTAs", 64 * plan.consumers, plan.ctas_per_sm);
+  return direction == Direction::kForward ? rows : rows + fmt::format(", {} keys", plan.tile_k);
+}
+
+/// Flops that a pair and a head need, and bytes of tensors that a launch of so many tokens reads or writes at least.
+struct LeastWork {
+  double flops_of_pair;
+  double bytes_of_token;
+};
+
+LeastWork least_work(const Shape& shape) {
+  constexpr int64_t kElementBytes = 2;
+  const int64_t head_dim = shape.head_dim, value_dim = shape.value_dim;
+  if (shape.direction == Direction::kForward) {
+    return {
+        .flops_of_pair = static_cast<double>(2 * (head_dim + value_dim)),
+        .bytes_of_token = static_cast<double>((shape.heads + shape.kv_heads) * (head_dim + value_dim) * kElementBytes)};
+  }
+  // q, k, v, out and their gradients. out's is read as it is.
+  return {.flops_of_pair = static_cast<double>(2 * (3 * head_dim + 2 * value_dim)),
+          .bytes_of_token =
+              static_cast<double>(2 * (shape.heads + shape.kv_heads) * (head_dim + value_dim) * kElementBytes)};
 }
 
 class Tuner {
@@ -64,7 +85,7 @@ class Tuner {
     if (found == plans.end()) plans.push_back(entry.choice.plan);
     candidates.push_back({.text = autotune::to_text(entry.choice),
                           .code = code,
-                          .structure = structure_of(entry.choice.plan),
+                          .structure = structure_of(entry.choice.plan, workload_.shape.direction),
                           .predicted_us = entry.us,
                           .shared_bytes = shared_bytes(entry.choice.plan, workload_.shape)});
     tuning_.candidates.push_back(
@@ -147,12 +168,10 @@ class Tuner {
       pairs += static_cast<double>(count_visible_pairs(workload_.pattern, shape, draw.geometry, draw.bindings));
       tokens += static_cast<double>(draw.geometry.query_tokens);
     }
-    constexpr double kElementBytes = 2;
-    tuning_.least_bytes = tokens *
-                          static_cast<double>((shape.heads + shape.kv_heads) * (shape.head_dim + shape.value_dim)) *
-                          kElementBytes / static_cast<double>(draws_.size());
-    tuning_.useful_flops =
-        2 * static_cast<double>(shape.head_dim + shape.value_dim) * pairs / static_cast<double>(draws_.size());
+    const LeastWork least = least_work(shape);
+    const auto draws = static_cast<double>(draws_.size());
+    tuning_.least_bytes = least.bytes_of_token * tokens / draws;
+    tuning_.useful_flops = least.flops_of_pair * pairs / draws;
   }
 
   /// From the best of each code: the other schedules say little more.
@@ -197,18 +216,8 @@ CudaTarget target_on(const cuda::DeviceFacts& facts, const CudaCompileOptions& c
           .l2_bytes = facts.l2_bytes};
 }
 
-namespace {
-
-void check_direction(const Workload& workload) {
-  if (workload.shape.direction == Direction::kForward) return;
-  throw InvalidInput("direction backward is not tuned, its default plan is taken: tune direction forward");
-}
-
-}  // namespace
-
 Tuning tune_cuda(const Workload& workload, const std::vector<LengthDraw>& draws, const Gpu& gpu,
                  const TuneOptions& options) {
-  check_direction(workload);
   check_draws(draws);
   const CandidateRunner runner = local_runner(
       workload, draws, gpu, {.compile = options.compile, .seed = options.seed, .timed_us = options.timed_us});
@@ -217,7 +226,6 @@ Tuning tune_cuda(const Workload& workload, const std::vector<LengthDraw>& draws,
 
 Tuning tune_cuda(const CandidateRunner& runner, const Workload& workload, const std::vector<LengthDraw>& draws,
                  const cuda::DeviceFacts& facts, const TuneOptions& options) {
-  check_direction(workload);
   check_draws(draws);
   return Tuner(runner, workload, draws, facts, options).run();
 }

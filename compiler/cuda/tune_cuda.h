@@ -2,7 +2,8 @@
 //
 // Launches are timed by events behind a flushed L2, candidates in turns; what a candidate computes is compared with the
 // default's output before its time counts, and the default's with double precision where the pattern is one that this
-// can be computed for here.
+// can be computed for here. Of a workload with direction backward these are launches and gradients of q, k and v; what
+// gradients of learned arrays take beside them is not timed.
 //
 // In this process a candidate that hangs on the GPU hangs the caller, for nothing takes its work back, and one that
 // faults ends the search (Tuning::device_lost) and takes the device's primary context along, with all that the process
@@ -42,7 +43,7 @@ struct Tuning {
   autotune::RatioInterval ratio;          // the winner's times over the default's
   std::optional<double> reference_error;  // of the default against double precision, relative; nothing: not computed
   double useful_flops = 0;                // of one draw
-  double least_bytes = 0;                 // of one draw: q, k, v and out, each once
+  double least_bytes = 0;                 // of one draw: q, k, v and out (backward: and their gradients), each once
   autotune::RateCalibration calibration = {};  // what is known of the GPU now
   int rounds = 0;
   int64_t measurements = 0;

@@ -76,6 +76,28 @@ TEST_F(GpuTuningTest, TuneIsRememberedExplainedAndReported) {
   EXPECT_THAT(html, AllOf(Not(HasSubstr("http")), Not(HasSubstr("src=")), Not(HasSubstr("@import"))));
 }
 
+TEST_F(GpuTuningTest, GradientsAreTunedRememberedExplainedAndReported) {
+  const std::string gradients = write_text(
+      "gradients.attn",
+      "attention gradients { heads 2 head_dim 64 dtype bf16 direction backward mask causal lengths fixed(64) }");
+  EXPECT_THAT(run_harrier({"explain", gradients}).out,
+              AllOf(HasSubstr("gradients on Emulated GPU sm_90: default\n"), HasSubstr("\nplan      rows of ")));
+  const CommandResult tuned = run_harrier({"tune", gradients, "--budget", "1s", "--json"}, HARRIER_EXECUTABLE);
+  ASSERT_EQ(tuned.code, kSuccess) << tuned.error;
+  const Json result = Json::parse(tuned.out).at("workloads").at(0);
+  EXPECT_LT(result.at("reference_error"), 0.01);
+  EXPECT_EQ(result.at("saved"), true);
+  EXPECT_THAT(result.at("plan"), testing::StartsWith("rows of "));
+  const Json answer = Json::parse(run_harrier({"explain", gradients, "--json"}).out);
+  EXPECT_EQ(answer.at("answer"), "exact");
+  EXPECT_EQ(answer.at("plan"), result.at("plan"));
+  EXPECT_EQ(Json::parse(run_harrier({"explain", workload_, "--json"}).out).at("answer"), "default")
+      << "the forward kernel has tunings of its own";
+  ASSERT_EQ(run_harrier({"report", "-o", path("report.html")}).code, kSuccess);
+  EXPECT_THAT(read_text("report.html"),
+              AllOf(HasSubstr("direction backward"), HasSubstr("rows of 64 queries, columns of")));
+}
+
 TEST_F(GpuTuningTest, TableHasALineForEachWorkloadAndLengthsMayComeFromATrace) {
   const std::string trace = write_text("trace.csv", "length\n30\n40\n");
   const std::string peers = write_text("peers.json", R"([{"workload": "small", "system": "fast", "ms": 0.0125},

@@ -35,20 +35,22 @@ TEST_F(PeerRecordsTest, TheFastestOnThisDeviceIsTheBest) {
     {"workload": "a", "system": "harrier_default", "ms": 0.1, "device": "H100"},
     {"workload": "b", "system": "refused", "ms": null},
     {"workload": "c", "system": "anywhere", "ms": 0.5}])");
-  const std::optional<PeerTime> best = best_peer(records, "a", "H100");
+  const std::optional<PeerTime> best = best_peer(records, "a", Direction::kForward, "H100");
   ASSERT_TRUE(best);
   EXPECT_EQ(best->system, "cudnn");
   EXPECT_DOUBLE_EQ(best->us, 1500);  // of both rounds
-  EXPECT_EQ(best_peer(records, "a", "B200")->system, "other");
-  EXPECT_FALSE(best_peer(records, "b", "H100"));
-  EXPECT_FALSE(best_peer(records, "unknown", "H100"));
-  EXPECT_EQ(best_peer(records, "c", "H100")->us, 500);
+  EXPECT_DOUBLE_EQ(best_peer(records, "a", Direction::kBackward, "H100")->us, 100);
+  EXPECT_FALSE(best_peer(records, "c", Direction::kBackward, "H100"));
+  EXPECT_EQ(best_peer(records, "a", Direction::kForward, "B200")->system, "other");
+  EXPECT_FALSE(best_peer(records, "b", Direction::kForward, "H100"));
+  EXPECT_FALSE(best_peer(records, "unknown", Direction::kForward, "H100"));
+  EXPECT_EQ(best_peer(records, "c", Direction::kForward, "H100")->us, 500);
 }
 
 TEST_F(PeerRecordsTest, TheRepositorysOwnResultsAreRead) {
   const std::vector<PeerRecord> records = read_peers(HARRIER_SOURCE_DIR "/bench/results/h100.json");
   ASSERT_FALSE(records.empty());
-  EXPECT_TRUE(best_peer(records, records.front().workload, records.front().device));
+  EXPECT_TRUE(best_peer(records, records.front().workload, records.front().direction, records.front().device));
 }
 
 TEST_F(PeerRecordsTest, BadFilesAreRefusedInOneLine) {

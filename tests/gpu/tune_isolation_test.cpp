@@ -98,6 +98,22 @@ TEST_F(TuneIsolation, GoesOnAfterCandidatesThatTakeTheirProcessAlong) {
   EXPECT_THAT(failed_.front().second, HasSubstr("CUDA_ERROR_LAUNCH_FAILED"));
 }
 
+TEST_F(TuneIsolation, TunesGradientsAndGoesOnAfterOneThatCrashes) {
+  workload_.shape.direction = Direction::kBackward;
+  std::ofstream(folder_ / "small.attn") << print(workload_);
+  const Tuning well = tune();
+  EXPECT_LT(well.reference_error, 0.01);
+  EXPECT_TRUE(failed_.empty());
+  const TunedCandidate* other = another(well);
+  ASSERT_NE(other, nullptr);
+  const Setting crash("HARRIER_EMULATED_FAULT", (std::to_string(bytes_of(other->choice)) + "=crash").c_str());
+  const Tuning tuning = tune();
+  EXPECT_FALSE(tuning.device_lost);
+  EXPECT_GT(tuning.tuned_us, 0);
+  ASSERT_FALSE(failed_.empty());
+  for (const auto& [choice, reason] : failed_) EXPECT_EQ(bytes_of(choice), bytes_of(other->choice));
+}
+
 TEST_F(TuneIsolation, WhereTheDefaultCrashesThereIsOneError) {
   const int64_t bytes = bytes_of({.plan = compile_cuda(workload_, test::gpu()).compilation().plan});
   const Setting crash("HARRIER_EMULATED_FAULT", (std::to_string(bytes) + "=crash").c_str());

@@ -112,10 +112,31 @@ TEST(TuneCuda, RefusesToTuneForNothing) {
   };
   EXPECT_THAT(message({}), HasSubstr("0 draws"));
   EXPECT_THAT(message({draw_of({0})}), HasSubstr("0 tokens"));
-  Workload backward = small_workload();
-  backward.shape.direction = Direction::kBackward;
-  EXPECT_THAT([&] { tune_cuda(backward, {draw_of({64})}, test::gpu()); },
-              testing::ThrowsMessage<InvalidInput>(HasSubstr("direction backward is not tuned")));
+}
+
+Workload small_backward(int64_t kv_heads) {
+  Workload workload = test::workload_of(causal(), test::shape_of(2, kv_heads, 64));
+  workload.shape.direction = Direction::kBackward;
+  return workload;
+}
+
+TEST(TuneCuda, TunesGradientsToo) {
+  std::optional<CudaPlan> default_plan;
+  const TuneOptions options = options_with([&](const autotune::Choice& choice, size_t draw) {
+    if (!default_plan) default_plan = choice.plan;
+    return (choice.plan == *default_plan ? 100.0 : 80.0) * static_cast<double>(draw + 1);
+  });
+  const Tuning tuning = tune_cuda(small_backward(1), {draw_of({70, 40}), draw_of({50})}, test::gpu(), options);
+  EXPECT_EQ(tuning.candidates.front().choice.plan, *default_plan);
+  EXPECT_NE(tuning.candidates[tuning.winner].choice.plan, *default_plan);
+  EXPECT_DOUBLE_EQ(tuning.default_us, 150);
+  EXPECT_NEAR(tuning.tuned_us, 120, 1e-6);
+  ASSERT_TRUE(tuning.reference_error);
+  EXPECT_GT(*tuning.reference_error, 0);
+  EXPECT_LT(*tuning.reference_error, 0.01);
+  EXPECT_DOUBLE_EQ(tuning.useful_flops, 10.0 * 64 * 2 * (70 * 71 + 40 * 41 + 50 * 51) / 2 / 2);
+  EXPECT_DOUBLE_EQ(tuning.least_bytes, 2.0 * (2 + 1) * (64 + 64) * 2 * (110 + 50) / 2);
+  EXPECT_GT(tuning.calibration.measurements, 0);
 }
 
 TEST(SampledReference, AgreesWithTheKernelAndSeesMistakes) {
@@ -125,7 +146,7 @@ TEST(SampledReference, AgreesWithTheKernelAndSeesMistakes) {
   const std::vector<LengthDraw> draws = {draw_of({70, 33})};
   const CudaKernel kernel = compile_cuda(workload, test::gpu());
   TuneBench bench(test::gpu(), workload.shape, draws, 3);
-  const SampledRows rows = bench.sample(bench.prepare(kernel, std::nullopt, 0), 0);
+  const SampledRows rows = bench.sample(bench.prepare(kernel, std::nullopt, 0), 0).front();
   ASSERT_FALSE(rows.tokens.empty());
   const auto error_under = [&](const Workload& assumed) {
     const BoundPattern bound =
@@ -151,6 +172,58 @@ TEST(SampledReference, AgreesWithTheKernelAndSeesMistakes) {
   other = workload;
   other.pattern.score.softcap = {};
   EXPECT_GT(error_under(other), 0.02);
+}
+
+TEST(SampledGradients, AgreeWithTheKernelAndSeeMistakes) {
+  Workload workload = small_backward(1);
+  workload.pattern.mask = window(30, 0) | sink(2);
+  workload.pattern.score.softcap = 5;
+  const std::vector<LengthDraw> draws = {draw_of({33, 70})};
+  Workload forward = workload;
+  forward.shape.direction = Direction::kForward;
+  TuneBench bench(test::gpu(), workload.shape, draws, 3, compile_cuda(forward, test::gpu()));
+  const CudaKernel kernel = compile_cuda(workload, test::gpu());
+  const std::vector<SampledRows> rows = bench.sample(bench.prepare(kernel, std::nullopt, 0), 0);
+  ASSERT_EQ(rows.size(), 3);
+  EXPECT_EQ(rows[0].tokens, rows[1].tokens);
+
+  // Of the second sequence: d_q of both heads, then d_k and d_v.
+  const Sequence& sequence = draws[0].geometry.sequences[1];
+  std::vector<int64_t> places;
+  std::vector<std::vector<float>> computed(3);
+  for (size_t i = 0; i < rows[0].tokens.size(); ++i) {
+    if (rows[0].tokens[i] < sequence.query_token) continue;
+    places.push_back(rows[0].tokens[i] - sequence.query_token);
+    for (size_t tensor = 0; tensor < 3; ++tensor) {
+      const int64_t size = tensor == 0 ? 128 : 64;
+      const auto row = rows[tensor].values.begin() + static_cast<std::ptrdiff_t>(i) * size;
+      computed[tensor].insert(computed[tensor].end(), row, row + size);
+    }
+  }
+  const TuneBench::GradientTensors inputs = bench.gradient_inputs(0, sequence, 0);
+  const auto errors_under = [&](const Workload& assumed) {
+    const BoundPattern bound =
+        bind(assumed.pattern, assumed.shape, lower_pattern(assumed.pattern, assumed.shape), draws[0].geometry, {});
+    const SampledGradients reference = sampled_gradients(assumed, bound, draws[0].geometry,
+                                                         {.batch = 1,
+                                                          .kv_head = 0,
+                                                          .q = inputs.q.data(),
+                                                          .out = inputs.out.data(),
+                                                          .d_out = inputs.d_out.data(),
+                                                          .lse = inputs.lse.data(),
+                                                          .k = inputs.k.data(),
+                                                          .v = inputs.v.data()},
+                                                         places, places);
+    return std::vector<double>{relative_error(computed[0], reference.d_q), relative_error(computed[1], reference.d_k),
+                               relative_error(computed[2], reference.d_v)};
+  };
+  EXPECT_THAT(errors_under(workload), testing::Each(testing::Lt(0.01)));
+  Workload other = workload;
+  other.pattern.mask = window(29, 0) | sink(2);
+  EXPECT_THAT(errors_under(other), testing::Each(testing::Gt(0.02)));
+  other = workload;
+  other.pattern.score.softcap = {};
+  EXPECT_THAT(errors_under(other), testing::Each(testing::Gt(0.02)));
 }
 
 TEST(RelativeError, IsInfiniteForNaN) {

@@ -6,6 +6,8 @@
 
 #include <filesystem>
 
+#include "compiler/cuda/cuda_bound.h"
+#include "compiler/cuda/plan_space.h"
 #include "compiler/cuda/tune_bench.h"
 #include "store/store.h"
 #include "support/temporary_folder.h"
@@ -117,6 +119,24 @@ TEST_F(TuningStoreTest, KernelsTakeTheTunedPlanAndSchedule) {
 
   CudaCompiler compiler(test::gpu(), {.store = store_});
   EXPECT_EQ(compiler.compile(workload_).compilation().plan, choice.plan);
+}
+
+TEST_F(TuningStoreTest, GradientsHaveTuningsOfTheirOwn) {
+  ASSERT_TRUE(save_tuning(*store_, tuning_context(facts(), workload_), tuning_of(other_choice()), kRecord));
+  Workload backward = workload_;
+  backward.shape.direction = Direction::kBackward;
+  EXPECT_EQ(answer_from_store(*store_, facts(), backward).rung, autotune::Rung::kDefault);
+
+  const std::vector<CudaPlan> plans = plan_space(backward, CudaFamily::kSm90);
+  ASSERT_GT(plans.size(), 1);
+  const autotune::Choice choice{.plan = plans[1],
+                                .schedule = CudaSchedule{.heads_per_group = 1, .split_tiles = 7, .split_capacity = 12}};
+  ASSERT_TRUE(save_tuning(*store_, tuning_context(facts(), backward), tuning_of(choice), kRecord));
+  EXPECT_EQ(answer_from_store(*store_, facts(), backward).choice, choice);
+  const CudaKernel kernel = compile_cuda(backward, test::gpu(), {.store = store_});
+  EXPECT_EQ(kernel.compilation().plan, choice.plan);
+  EXPECT_EQ(kernel.bind({}, packed_geometry({100}))->schedule, *choice.schedule);
+  EXPECT_EQ(answer_from_store(*store_, facts(), workload_).choice, other_choice());
 }
 
 TEST_F(TuningStoreTest, TrialsThatWereNotSurvivedAreInQuarantine) {
