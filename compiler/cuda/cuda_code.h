@@ -51,6 +51,9 @@ struct LoadedCode {
 /// nothing does.
 std::string complaint_of(const cuda::CudaBinary& binary);
 
+/// roomier_plan of the workload's direction.
+std::optional<CudaPlan> roomier_plan_of(const CudaCompilation& compilation);
+
 /// Where machine code comes from: NVRTC, or what it made for the same structure before.
 using CodeSource = std::function<std::shared_ptr<const LoadedCode>(const CudaCompilation&)>;
 

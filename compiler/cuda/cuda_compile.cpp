@@ -32,6 +32,11 @@ std::string complaint_of(const cuda::CudaBinary& binary) {
   return binary.notes.empty() ? std::string() : "the compiler serialised products: " + binary.notes.front();
 }
 
+std::optional<CudaPlan> roomier_plan_of(const CudaCompilation& compilation) {
+  const bool backward = compilation.workload.shape.direction == Direction::kBackward;
+  return backward ? roomier_backward_plan(compilation.plan) : roomier_plan(compilation.plan);
+}
+
 Gpu open_gpu(const GpuOptions& options) {
   auto device = std::make_shared<const cuda::OpenDevice>(cuda::load_driver(options.libcuda), options.ordinal);
   cuda::architecture_of(device->facts());
@@ -163,9 +168,7 @@ auto with_room(CudaCompilation& compilation, const Workload& workload, bool may_
                const Source& source, const BinaryOf& binary_of) {
   auto code = source(compilation);
   for (std::string complaint = complaint_of(binary_of(code)); !complaint.empty() && may_change;) {
-    const bool backward = workload.shape.direction == Direction::kBackward;
-    const std::optional<CudaPlan> roomier =
-        backward ? roomier_backward_plan(compilation.plan) : roomier_plan(compilation.plan);
+    const std::optional<CudaPlan> roomier = roomier_plan_of(compilation);
     notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint,
                                 print(compilation.plan, workload.shape.direction),
                                 roomier ? ": a roomier one was taken" : ""));

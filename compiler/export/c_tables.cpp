@@ -170,7 +170,7 @@ std::string kernel_text(const ExportedKernel& kernel, const ExportedWorkload& wo
   const CudaSchedule schedule = kernel.schedule.value_or(CudaSchedule{});
   std::string text = fmt::format("    {{.description = {},\n", quoted(describe(kernel)));
   text +=
-      fmt::format("     .forward_image = {},\n     .builder_image = {},\n", kernel.forward_image, kernel.builder_image);
+      fmt::format("     .forward_image = {},\n     .builder_image = {},\n", kernel.kernel_image, kernel.builder_image);
   const auto number = [&](const char* name, int64_t value) { text += fmt::format("     .{} = {},\n", name, value); };
   number("maps", plan.family == CudaFamily::kSm90 ? 1 : 0);
   number("lists", key_source_of(lowered) == CudaKeySource::kLists ? 1 : 0);

@@ -124,7 +124,7 @@ class Exporter {
     CudaBinaries binaries = prepare(plan);
     // The pattern may need more registers than the default plan leaves: then a roomier one.
     for (std::string complaint = complaint_of(binaries.kernel); !complaint.empty();) {
-      const std::optional<CudaPlan> roomier = plan ? std::nullopt : roomier_plan(kernel.compilation.plan);
+      const std::optional<CudaPlan> roomier = plan ? std::nullopt : roomier_plan_of(kernel.compilation);
       kernel.notes.push_back(fmt::format("{} under the plan \"{}\"{}", complaint,
                                          print(kernel.compilation.plan, workload.shape.direction),
                                          roomier ? ": a roomier one was taken" : ""));
@@ -132,7 +132,7 @@ class Exporter {
       binaries = prepare(roomier);
       complaint = complaint_of(binaries.kernel);
     }
-    kernel.forward_image = images_.place_of(std::move(binaries.kernel));
+    kernel.kernel_image = images_.place_of(std::move(binaries.kernel));
     kernel.builder_image = images_.place_of(std::move(binaries.builder));
     if (options_.format == ExportFormat::kPack) add_sorted(workload, kernel);
     return kernel;
@@ -146,7 +146,7 @@ class Exporter {
       return;
     }
     CudaBinaries binaries = compile_source(nvrtc_, sorted.compilation, true, options_.stop);
-    sorted.forward_image = images_.place_of(std::move(binaries.kernel));
+    sorted.kernel_image = images_.place_of(std::move(binaries.kernel));
     sorted.builder_image = images_.place_of(std::move(binaries.builder));
     kernel.sorted = std::move(sorted);
   }

@@ -28,7 +28,7 @@ ExportReport report_of(const KernelExport& kernels, const std::vector<ExportedFi
     for (const ExportedTarget& target : workload.targets) {
       for (const ExportedKernel& kernel : target.kernels) {
         const size_t bytes =
-            kernels.images[kernel.forward_image].image.size() + kernels.images[kernel.builder_image].image.size();
+            kernels.images[kernel.kernel_image].image.size() + kernels.images[kernel.builder_image].image.size();
         report.kernels.push_back({.workload = workload.workload.name,
                                   .architecture = target.architecture,
                                   .plan = print(kernel.compilation.plan, workload.shape.direction),
@@ -41,11 +41,11 @@ ExportReport report_of(const KernelExport& kernels, const std::vector<ExportedFi
   return report;
 }
 
-void check_direction(const Workload& workload) {
-  if (workload.shape.direction == Direction::kForward) return;
+void check_direction(const Workload& workload, ExportFormat format) {
+  if (workload.shape.direction == Direction::kForward || format != ExportFormat::kC) return;
   throw InvalidInput(
-      fmt::format("{} has direction backward, which is not exported: export direction forward, and compile "
-                  "gradients at run time",
+      fmt::format("{} has direction backward, which C exports do not launch: export it with --format pack, for the "
+                  "library, or fatbin",
                   workload.name));
 }
 
@@ -66,7 +66,7 @@ std::vector<ExportedFile> files_of(const KernelExport& kernels, const ExportOpti
 ExportReport export_kernels(const std::vector<ExportWorkload>& workloads, const cuda::Nvrtc& nvrtc,
                             const ExportOptions& options) {
   check_name(options.name);
-  for (const ExportWorkload& each : workloads) check_direction(each.workload);
+  for (const ExportWorkload& each : workloads) check_direction(each.workload, options.format);
   const KernelExport kernels = compile_export(workloads, nvrtc, options);
   std::vector<ExportedFile> files = files_of(kernels, options);
   files.push_back({.name = kManifestName, .bytes = manifest_text(kernels, options, files)});

@@ -32,14 +32,14 @@ struct ExportedTable {
 /// Code of the same plan for documents whose ids do not fall inside a sequence.
 struct ExportedSorted {
   CudaCompilation compilation;
-  size_t forward_image = 0;
+  size_t kernel_image = 0;
   size_t builder_image = 0;
 };
 
 struct ExportedKernel {
   CudaCompilation compilation;
   std::optional<CudaSchedule> schedule;
-  size_t forward_image = 0;  // of KernelExport::images
+  size_t kernel_image = 0;  // of KernelExport::images
   size_t builder_image = 0;
   std::vector<std::string> notes;
   std::optional<ExportedSorted> sorted;  // in packs, where it differs

@@ -123,7 +123,7 @@ std::vector<ExportedFile> fatbin_files(const KernelExport& kernels, const std::s
       for (const ExportedTarget& target : workload.targets) {
         if (i >= target.kernels.size()) continue;
         const ExportedKernel& kernel = target.kernels[i];
-        forward.push_back({target.architecture, &kernels.images[kernel.forward_image].image});
+        forward.push_back({target.architecture, &kernels.images[kernel.kernel_image].image});
         builder.push_back({target.architecture, &kernels.images[kernel.builder_image].image});
       }
       const std::string stem = fmt::format("{}-{}-{}", name, workload.workload.name, i);

@@ -16,7 +16,7 @@ Json image_json(const cuda::CudaBinary& binary) {
 
 Json kernel_json(const KernelExport& kernels, const ExportedKernel& kernel) {
   Json json = {{"plan", print(kernel.compilation.plan, kernel.compilation.workload.shape.direction)},
-               {"kernel", image_json(kernels.images[kernel.forward_image])},
+               {"kernel", image_json(kernels.images[kernel.kernel_image])},
                {"builder", image_json(kernels.images[kernel.builder_image])},
                {"notes", kernel.notes}};
   if (kernel.schedule) {

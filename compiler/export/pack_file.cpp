@@ -34,10 +34,10 @@ Json code_json(const std::vector<std::string>& digests, const CudaCompilation& c
 }
 
 Json kernel_json(const std::vector<std::string>& digests, const ExportedKernel& kernel) {
-  Json codes = {code_json(digests, kernel.compilation, kernel.forward_image, kernel.builder_image)};
+  Json codes = {code_json(digests, kernel.compilation, kernel.kernel_image, kernel.builder_image)};
   if (kernel.sorted) {
     const ExportedSorted& sorted = *kernel.sorted;
-    codes.push_back(code_json(digests, sorted.compilation, sorted.forward_image, sorted.builder_image));
+    codes.push_back(code_json(digests, sorted.compilation, sorted.kernel_image, sorted.builder_image));
   }
   return {{"choice", autotune::to_text(autotune::Choice{.plan = kernel.compilation.plan, .schedule = kernel.schedule})},
           {"codes", codes}};

@@ -43,7 +43,7 @@ KernelExport export_of(const std::vector<Workload>& workloads) {
     for (const char* architecture : {"sm_90a", "compute_80"}) {
       ExportedKernel kernel;
       kernel.compilation = prepare_cuda(workload, {.architecture = architecture}, {}, {}, false);
-      kernel.forward_image = 0;
+      kernel.kernel_image = 0;
       kernel.builder_image = 2;
       if (!exported) exported = describe_workload(kernel.compilation);
       targets.push_back({.architecture = architecture, .kernels = {kernel}, .tree = length_tree({}, {})});

@@ -53,7 +53,7 @@ TEST(ExportNvrtc, MachineCodeIsForTheArchitecturesAskedFor) {
   for (size_t t = 0; t < 2; ++t) {
     const ExportedKernel& kernel = targets[t].kernels.front();
     EXPECT_EQ(targets[t].architecture, t == 0 ? "sm_90a" : "sm_80");
-    for (const size_t place : {kernel.forward_image, kernel.builder_image}) {
+    for (const size_t place : {kernel.kernel_image, kernel.builder_image}) {
       const std::vector<char>& image = kernels->images[place].image;
       ASSERT_GT(image.size(), 64U);
       EXPECT_EQ(std::string(image.data(), 5),
@@ -67,7 +67,7 @@ TEST(ExportNvrtc, MachineCodeIsForTheArchitecturesAskedFor) {
     }
   }
   EXPECT_EQ(targets[2].architecture, "compute_80");
-  const std::vector<char>& text = kernels->images[targets[2].kernels.front().forward_image].image;
+  const std::vector<char>& text = kernels->images[targets[2].kernels.front().kernel_image].image;
   EXPECT_EQ(text.back(), '\0');
   EXPECT_THAT(std::string(text.data()), HasSubstr(".target sm_80"));
 }

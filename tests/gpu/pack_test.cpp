@@ -82,6 +82,19 @@ TEST_F(GpuPack, GivesTheBitsOfTheCompilerWithoutIt) {
   }
 }
 
+TEST_F(GpuPack, GivesGradientsWithoutTheCompiler) {
+  Workload workload = named("window", window(100, 0) | sink(3));
+  const AttentionCase test{workload, packed_geometry({120, 70}, {120, 70}), LayoutKind::kPacked, 9};
+  workload.shape.direction = Direction::kBackward;
+  const KernelPack pack = load_pack(pack_of({{.workload = workload}}));
+  const PackedKernel packed = load_kernel(pack, "window", gpu_alone());
+  EXPECT_EQ(packed.kernel.compilation().plan, prepare_cuda(workload, target_of(gpu())).plan);
+  test::expect_gradients_are_right(
+      test, run_backward_case(
+                test, [&](const AttentionTensors& tensors, const AttentionGradients& gradients,
+                          const Bindings& bindings) { packed.kernel.run_backward(tensors, gradients, bindings); }));
+}
+
 TEST_F(GpuPack, LengthsChooseThePlanAndBringItsSchedule) {
   const Workload workload = named("window", window(100, 0) | sink(3));
   const std::string architecture = target_of(gpu()).architecture;
