@@ -66,8 +66,8 @@ struct ExportReport {
 };
 
 /// Compiles, and writes the folder whole or not at all: an earlier export there is replaced, any other file in it is an
-/// error. Throws InvalidInput (also, of C exports, for patterns that need the host to bind their arrays, and for
-/// direction backward), ToolchainError.
+/// error. Throws InvalidInput (also, of C exports, for patterns that need the host to bind their arrays),
+/// ToolchainError.
 ExportReport export_kernels(const std::vector<ExportWorkload>& workloads, const cuda::Nvrtc& nvrtc,
                             const ExportOptions& options);
 

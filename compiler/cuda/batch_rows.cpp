@@ -103,8 +103,8 @@ struct HeadColumns {
       seen_last_.assign(static_cast<size_t>(count), -1);
     }
 
-    void add(const std::map<int64_t, bool>& tiles) {
-      for (const auto& [tile, is_whole] : tiles) {
+    void add(const std::map<int64_t, bool>& row_tiles) {
+      for (const auto& [tile, is_whole] : row_tiles) {
         const auto place = static_cast<size_t>(tile);
         count_tile(columns_.tiles[first_ + place], is_whole);
         if (seen_last_[place] != row_ - 1 || row_ == 0) ++columns_.runs;

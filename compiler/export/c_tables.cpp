@@ -6,8 +6,11 @@
 #include <cstring>
 
 #include "codegen/cuda/emit_builder.h"
+#include "codegen/cuda/emit_stub.h"
+#include "codegen/cuda/kernels/backward_params.cuh"
 #include "codegen/cuda/table_use.h"
 #include "compiler/export/c_source.h"
+#include "ir/cuda_backward_plan.h"
 
 namespace harrier {
 namespace {
@@ -127,6 +130,68 @@ std::string layout_checks() {
   HARRIER_FIELD(OrderParams, order);
   HARRIER_FIELD(OrderParams, split_rows);
   HARRIER_FIELD(OrderParams, state);
+  HARRIER_SIZE(QueryLists);
+  HARRIER_FIELD(QueryLists, column_end);
+  HARRIER_FIELD(QueryLists, partial_tiles);
+  HARRIER_FIELD(QueryLists, entries);
+  HARRIER_FIELD(QueryLists, columns_per_head);
+  HARRIER_FIELD(QueryLists, columns_per_batch);
+  HARRIER_SIZE(WorkOrder);
+  HARRIER_FIELD(WorkOrder, count);
+  HARRIER_FIELD(WorkOrder, counter);
+  HARRIER_SIZE(BackwardParams);
+  HARRIER_FIELD(BackwardParams, key);
+  HARRIER_FIELD(BackwardParams, value);
+  HARRIER_FIELD(BackwardParams, d_output);
+  HARRIER_FIELD(BackwardParams, query_rows);
+  HARRIER_FIELD(BackwardParams, key_rows);
+  HARRIER_FIELD(BackwardParams, value_rows);
+  HARRIER_FIELD(BackwardParams, output_rows);
+  HARRIER_FIELD(BackwardParams, d_output_rows);
+  HARRIER_FIELD(BackwardParams, d_query_rows);
+  HARRIER_FIELD(BackwardParams, d_key_rows);
+  HARRIER_FIELD(BackwardParams, d_value_rows);
+  HARRIER_FIELD(BackwardParams, arguments);
+  HARRIER_FIELD(BackwardParams, sequences);
+  HARRIER_FIELD(BackwardParams, key_lists);
+  HARRIER_FIELD(BackwardParams, query_lists);
+  HARRIER_FIELD(BackwardParams, rows);
+  HARRIER_FIELD(BackwardParams, columns);
+  HARRIER_FIELD(BackwardParams, heads);
+  HARRIER_FIELD(BackwardParams, heads_per_kv_head);
+  HARRIER_FIELD(BackwardParams, batches);
+  HARRIER_FIELD(BackwardParams, rows_per_batch);
+  HARRIER_FIELD(BackwardParams, tile_places);
+  HARRIER_FIELD(BackwardParams, lse);
+  HARRIER_FIELD(BackwardParams, lse_batch_stride);
+  HARRIER_FIELD(BackwardParams, lse_head_stride);
+  HARRIER_FIELD(BackwardParams, lse_token_stride);
+  HARRIER_FIELD(BackwardParams, log2_lse);
+  HARRIER_FIELD(BackwardParams, delta);
+  HARRIER_FIELD(BackwardParams, d_query_sums);
+  HARRIER_FIELD(BackwardParams, column_parts);
+  HARRIER_FIELD(BackwardParams, row_parts);
+  HARRIER_FIELD(BackwardParams, d_arrays);
+  HARRIER_FIELD(BackwardParams, score_scale);
+  HARRIER_FIELD(BackwardParams, slope);
+  HARRIER_FIELD(BackwardParams, padding_score);
+  HARRIER_SIZE(TransposeParams);
+  HARRIER_FIELD(TransposeParams, rows);
+  HARRIER_FIELD(TransposeParams, column_begin);
+  HARRIER_FIELD(TransposeParams, column_end);
+  HARRIER_FIELD(TransposeParams, partial_tiles);
+  HARRIER_FIELD(TransposeParams, entries);
+  HARRIER_FIELD(TransposeParams, entry_capacity);
+  HARRIER_FIELD(TransposeParams, batches);
+  HARRIER_FIELD(TransposeParams, columns);
+  HARRIER_FIELD(TransposeParams, columns_per_head);
+  HARRIER_FIELD(TransposeParams, columns_per_batch);
+  HARRIER_FIELD(TransposeParams, state);
+  HARRIER_SIZE(ColumnOrderParams);
+  HARRIER_FIELD(ColumnOrderParams, sequences);
+  HARRIER_FIELD(ColumnOrderParams, lists);
+  HARRIER_FIELD(ColumnOrderParams, heads_per_kv_head);
+  HARRIER_FIELD(ColumnOrderParams, rows_per_batch);
 #undef HARRIER_FIELD
 #undef HARRIER_SIZE
   check("kDenseTable", static_cast<size_t>(TableKind::kDense), "a table's kind");
@@ -168,10 +233,12 @@ std::string kernel_text(const ExportedKernel& kernel, const ExportedWorkload& wo
   const bool sparse = workload.table.kind != TableKind::kNone && plan.row_blocks <= 1 &&
                       workload.table.block % plan.box_rows == 0 && (needs_table(lowered) || is_table_alone(lowered));
   const CudaSchedule schedule = kernel.schedule.value_or(CudaSchedule{});
+  const bool backward = shape.direction == Direction::kBackward;
   std::string text = fmt::format("    {{.description = {},\n", quoted(describe(kernel)));
   text +=
-      fmt::format("     .forward_image = {},\n     .builder_image = {},\n", kernel.kernel_image, kernel.builder_image);
+      fmt::format("     .kernel_image = {},\n     .builder_image = {},\n", kernel.kernel_image, kernel.builder_image);
   const auto number = [&](const char* name, int64_t value) { text += fmt::format("     .{} = {},\n", name, value); };
+  number("backward", backward ? 1 : 0);
   number("maps", plan.family == CudaFamily::kSm90 ? 1 : 0);
   number("lists", key_source_of(lowered) == CudaKeySource::kLists ? 1 : 0);
   number("heads_differ", names_head(lowered) ? 1 : 0);
@@ -179,10 +246,12 @@ std::string kernel_text(const ExportedKernel& kernel, const ExportedWorkload& wo
   number("tile_q", row_queries(plan));
   number("tile_k", plan.tile_k);
   number("box_rows", plan.box_rows);
-  number("threads", cuda_threads(plan));
+  number("threads", backward ? backward_threads(plan) : cuda_threads(plan));
   number("shared_bytes", shared_bytes(plan, shape));
   number("builder_shared_bytes", builder_shared_bytes(kernel.compilation.lowered, plan));
-  text += fmt::format("     .score_scale_bits = {},\n", bits_of(score_scale_of(kernel, workload)));
+  const float slope = slope_of(kernel, workload);
+  text +=
+      fmt::format("     .score_scale_bits = {},\n     .slope_bits = {},\n", bits_of(kLog2OfE * slope), bits_of(slope));
   number("has_schedule", kernel.schedule ? 1 : 0);
   number("heads_per_group", schedule.heads_per_group);
   number("split_tiles", schedule.split_tiles);

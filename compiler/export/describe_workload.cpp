@@ -91,9 +91,9 @@ std::string describe(const ExportedKernel& kernel) {
   return text;
 }
 
-float score_scale_of(const ExportedKernel& kernel, const ExportedWorkload& workload) {
+float slope_of(const ExportedKernel& kernel, const ExportedWorkload& workload) {
   const std::optional<int> folded = folded_scale(kernel.compilation.lowered, kernel.compilation.plan);
-  return kLog2OfE * (folded ? workload.floats[static_cast<size_t>(*folded)] : 1.0F);
+  return folded ? workload.floats[static_cast<size_t>(*folded)] : 1.0F;
 }
 
 ExportedWorkload describe_workload(const CudaCompilation& compilation) {

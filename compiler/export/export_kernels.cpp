@@ -41,14 +41,6 @@ ExportReport report_of(const KernelExport& kernels, const std::vector<ExportedFi
   return report;
 }
 
-void check_direction(const Workload& workload, ExportFormat format) {
-  if (workload.shape.direction == Direction::kForward || format != ExportFormat::kC) return;
-  throw InvalidInput(
-      fmt::format("{} has direction backward, which C exports do not launch: export it with --format pack, for the "
-                  "library, or fatbin",
-                  workload.name));
-}
-
 std::vector<ExportedFile> files_of(const KernelExport& kernels, const ExportOptions& options) {
   switch (options.format) {
     case ExportFormat::kC:
@@ -66,7 +58,6 @@ std::vector<ExportedFile> files_of(const KernelExport& kernels, const ExportOpti
 ExportReport export_kernels(const std::vector<ExportWorkload>& workloads, const cuda::Nvrtc& nvrtc,
                             const ExportOptions& options) {
   check_name(options.name);
-  for (const ExportWorkload& each : workloads) check_direction(each.workload, options.format);
   const KernelExport kernels = compile_export(workloads, nvrtc, options);
   std::vector<ExportedFile> files = files_of(kernels, options);
   files.push_back({.name = kManifestName, .bytes = manifest_text(kernels, options, files)});

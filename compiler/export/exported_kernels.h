@@ -72,8 +72,8 @@ struct KernelExport {
 /// "sm_90a, 128x128 in boxes of 128, ..."
 std::string describe(const ExportedKernel& kernel);
 
-/// ForwardParams::score_scale of the kernel.
-float score_scale_of(const ExportedKernel& kernel, const ExportedWorkload& workload);
+/// BackwardParams::slope of the kernel; times log2(e), the score_scale of either direction.
+float slope_of(const ExportedKernel& kernel, const ExportedWorkload& workload);
 
 /// Fills all but the targets. Throws InvalidInput for a pattern that needs the host to bind its arrays.
 ExportedWorkload describe_workload(const CudaCompilation& compilation);

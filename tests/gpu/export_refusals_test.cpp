@@ -8,22 +8,12 @@
 #include "exported_library.h"
 #include "ir/error.h"
 #include "runtime/cuda/memory.h"
-#include "support/temporary_folder.h"
 #include "test_gpu.h"
 
 namespace harrier::test {
 namespace {
 
 using testing::HasSubstr;
-
-TEST(GpuExport, RefusesGradientsInC) {
-  Workload workload = test::workload_of(causal(), test::shape_of(1, 1, 64));
-  workload.shape.direction = Direction::kBackward;
-  const test::TemporaryFolder folder;
-  EXPECT_THAT([&] { export_kernels({{.workload = workload}}, test::gpu().nvrtc, {.folder = folder / "out"}); },
-              testing::ThrowsMessage<InvalidInput>(testing::HasSubstr(
-                  "direction backward, which C exports do not launch: export it with --format pack")));
-}
 
 TEST(GpuExport, WhatIsWrongIsOneLineAndACode) {
   const Tensors tensors;

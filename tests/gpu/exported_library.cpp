@@ -35,6 +35,7 @@ ExportedLibrary::ExportedLibrary(const std::vector<ExportWorkload>& workloads,
   find(library_, "harrier_kernels_close", close);
   find(library_, "harrier_kernels_workspace", workspace);
   find(library_, "harrier_kernels_launch", launch);
+  find(library_, "harrier_kernels_backward", backward);
   find(library_, "harrier_kernels_choice", choice);
   find(library_, "harrier_kernels_name", name);
 }

@@ -27,6 +27,7 @@ class ExportedLibrary {
   decltype(&harrier_kernels_close) close = nullptr;
   decltype(&harrier_kernels_workspace) workspace = nullptr;
   decltype(&harrier_kernels_launch) launch = nullptr;
+  decltype(&harrier_kernels_backward) backward = nullptr;
   decltype(&harrier_kernels_choice) choice = nullptr;
   decltype(&harrier_kernels_name) name = nullptr;
 

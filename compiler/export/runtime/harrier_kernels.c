@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "enqueue.h"
+#include "gradients.h"
 #include "load.h"
 #include "tensors.h"
 
@@ -74,55 +76,27 @@ static int plan_launch(const harrier_kernels* kernels, const harrier_kernels_cal
   return code ? code : lay_out(kernels, &call, base, plan, error);
 }
 
-static int enqueue(const harrier_kernels* kernels, void* function, int64_t grid_x, int64_t grid_y, int threads,
-                   int shared_bytes, void** parameters, void* stream, harrier_kernels_error* error) {
-  const int result = kernels->driver.launch(function, (unsigned)grid_x, (unsigned)grid_y, 1, (unsigned)threads, 1, 1,
-                                            (unsigned)shared_bytes, stream, parameters, NULL);
-  if (result == kCudaSuccess) return harrier_kernels_success;
-  return fail(error, result == kCudaOutOfMemory ? harrier_kernels_out_of_memory : harrier_kernels_launch_failed,
-              "launching %lld x %lld CTAs of %d threads and %d bytes of shared memory: %s: an earlier launch may have "
-              "failed, wait for the stream to see",
-              (long long)grid_x, (long long)grid_y, threads, shared_bytes, name_of_result(&kernels->driver, result));
-}
-
 // Lists, the order of work, the kernel, and the one that joins the parts of split rows.
 static int enqueue_all(const harrier_kernels* kernels, LaunchPlan* plan, uint64_t workspace, void* stream,
                        harrier_kernels_error* error) {
   const LoadedKernel* kernel = plan->kernel;
   const KernelFacts* facts = kernel->facts;
-  int code = check(&kernels->driver, kernels->driver.fill_bytes(workspace, 0, (size_t)plan->zero_bytes, stream),
-                   "clearing counters", error);
-  void* lists[] = {&plan->lists};
-  if (!code && facts->lists) {
-    code = enqueue(kernels, kernel->build_lists, plan->rows, plan->list_heads, kBuildThreads,
-                   facts->builder_shared_bytes, lists, stream, error);
-  }
-  void* order[] = {&plan->order};
-  const int64_t by_warp = divide_up(plan->rows, kBuildThreads / 32);
-  const int64_t by_thread = divide_up(plan->rows, kBuildThreads);
-  const int64_t heads = plan->list_heads;
-  if (!code) {
-    code = enqueue(kernels, kernel->measure_rows, by_warp, heads, kBuildThreads, 0, order, stream, error);
-  }
-  if (!code) code = enqueue(kernels, kernel->cut_rows, by_thread, heads, kBuildThreads, 0, order, stream, error);
-  if (!code) code = enqueue(kernels, kernel->order_rows, by_warp, heads, kBuildThreads, 0, order, stream, error);
+  int code = build_rows(kernels, plan, workspace, stream, error);
   void* forward[] = {&plan->forward};
+  const Grid ctas = {smaller(kernel->most_ctas, plan->items), 1, 1};
   if (!code) {
-    code = enqueue(kernels, kernel->forward, smaller(kernel->most_ctas, plan->items), 1, facts->threads,
-                   facts->shared_bytes, forward, stream, error);
+    code = enqueue(kernels, kernel->forward, ctas, facts->threads, facts->shared_bytes, forward, stream, error);
   }
   uint64_t split_rows = plan->order.split_rows;
   uint64_t split_count = plan->order.state + offsetof(BuildState, split_count);
   void* combine[] = {&plan->forward, &split_rows, &split_count};
-  if (!code && plan->order.split_capacity > 1) {
-    code = enqueue(kernels, kernel->combine, plan->order.split_capacity / 2, facts->tile_q / kCombineQueries,
-                   kCombineThreads, 0, combine, stream, error);
-  }
+  const Grid joined = {plan->order.split_capacity / 2, facts->tile_q / kCombineQueries, 1};
+  if (!code) code = enqueue(kernels, kernel->combine, joined, kCombineThreads, 0, combine, stream, error);
   return code;
 }
 
-static int launch_here(const harrier_kernels* kernels, const harrier_kernels_call* call, LaunchPlan* plan, void* stream,
-                       harrier_kernels_error* error) {
+static int check_workspace(const harrier_kernels* kernels, const harrier_kernels_call* call, const LaunchPlan* plan,
+                           harrier_kernels_error* error) {
   enum { kAlignment = 256 };
   if (call->workspace_bytes < (size_t)plan->bytes || call->workspace % kAlignment != 0) {
     return fail(error, harrier_kernels_invalid_input,
@@ -131,7 +105,18 @@ static int launch_here(const harrier_kernels* kernels, const harrier_kernels_cal
                 (unsigned long long)call->workspace_bytes, (unsigned long long)call->workspace, (long long)plan->bytes,
                 kAlignment);
   }
-  int code = check_address(kernels, call->workspace, "", "the workspace", 1, error);
+  return check_address(kernels, call->workspace, "", "the workspace", 1, error);
+}
+
+// `gradients` is null for a forward launch.
+static int launch_here(const harrier_kernels* kernels, const harrier_kernels_call* call,
+                       const harrier_kernels_gradients* gradients, LaunchPlan* plan, void* stream,
+                       harrier_kernels_error* error) {
+  int code = check_workspace(kernels, call, plan, error);
+  if (gradients != NULL) {
+    if (!code) code = set_gradients(kernels, call, gradients, plan, error);
+    return code ? code : enqueue_gradients(kernels, plan, call->workspace, stream, error);
+  }
   if (!code) code = set_tensors(kernels, call, plan, error);
   return code ? code : enqueue_all(kernels, plan, call->workspace, stream, error);
 }
@@ -195,22 +180,41 @@ int harrier_kernels_workspace(const harrier_kernels* kernels, const harrier_kern
   return code ? code : succeed(error);
 }
 
-int harrier_kernels_launch(const harrier_kernels* kernels, const harrier_kernels_call* call, void* stream,
-                           harrier_kernels_error* error) {
+static int launch_any(const harrier_kernels* kernels, const harrier_kernels_call* call,
+                      const harrier_kernels_gradients* gradients, void* stream, harrier_kernels_error* error) {
   LaunchPlan plan;
   int code = plan_launch(kernels, call, call->workspace, &plan, error);
   if (code) return code;
+  const int backward = gradients != NULL;
+  if (plan.kernel->facts->backward != backward) {
+    return fail(error, harrier_kernels_invalid_input, "%.48s has direction %s: call harrier_kernels_%s",
+                plan.workload->name, backward ? "forward" : "backward", backward ? "launch" : "backward");
+  }
   if (call->packed && call->cu_query == 0) {
     return fail(error, harrier_kernels_invalid_input,
                 "a packed batch needs cu_query on the device: batch + 1 offsets of int32");
   }
-  if (plan.rows == 0) return succeed(error);
+  if (plan.rows == 0 && plan.backward.count == 0) return succeed(error);
   int pushed = 0;
   code = enter_context(kernels, &pushed, error);
   if (code) return code;
-  code = launch_here(kernels, call, &plan, stream, error);
+  code = launch_here(kernels, call, gradients, &plan, stream, error);
   leave_context(kernels, pushed);
   return code ? code : succeed(error);
+}
+
+int harrier_kernels_launch(const harrier_kernels* kernels, const harrier_kernels_call* call, void* stream,
+                           harrier_kernels_error* error) {
+  return launch_any(kernels, call, NULL, stream, error);
+}
+
+int harrier_kernels_backward(const harrier_kernels* kernels, const harrier_kernels_call* call,
+                             const harrier_kernels_gradients* gradients, void* stream, harrier_kernels_error* error) {
+  if (gradients == NULL) {
+    return fail(error, harrier_kernels_invalid_input,
+                "`gradients` is null: say where d_out is, and d_q, d_k and d_v go");
+  }
+  return launch_any(kernels, call, gradients, stream, error);
 }
 
 const char* harrier_kernels_choice(const harrier_kernels* kernels, const harrier_kernels_call* call) {

@@ -99,13 +99,22 @@ typedef struct harrier_kernels_call {
   harrier_kernels_tensor q;    // `heads` heads of `head_dim` columns
   harrier_kernels_tensor k;    // `kv_heads` heads of `head_dim` columns
   harrier_kernels_tensor v;    // `kv_heads` heads of `value_dim` columns
-  harrier_kernels_tensor out;  // `heads` heads of `value_dim` columns; written whole
+  harrier_kernels_tensor out;  // `heads` heads of `value_dim` columns; written whole, or read by gradients
   harrier_kernels_lse lse;
   const harrier_kernels_array* arrays;  // every array that the pattern names
   int array_count;
   harrier_kernels_address workspace;  // a multiple of 256 bytes; one launch at a time may use it
   size_t workspace_bytes;
 } harrier_kernels_call;
+
+// What a launch of gradients reads beside the call's tensors, and what it writes: d_out and d_q are as out and q, d_k
+// and d_v as k and v.
+typedef struct harrier_kernels_gradients {
+  harrier_kernels_tensor d_out;
+  harrier_kernels_tensor d_q;
+  harrier_kernels_tensor d_k;
+  harrier_kernels_tensor d_v;
+} harrier_kernels_gradients;
 
 typedef struct harrier_kernels harrier_kernels;
 
@@ -124,6 +133,11 @@ int harrier_kernels_workspace(const harrier_kernels* kernels, const harrier_kern
 // wrong on the device is seen when the stream is waited for.
 int harrier_kernels_launch(const harrier_kernels* kernels, const harrier_kernels_call* call, void* stream,
                            harrier_kernels_error* error);
+
+// The same for a workload with direction backward: gradients of sum(out * d_out), written whole. The call's `out` and
+// `lse` are what the forward launch wrote, and are read.
+int harrier_kernels_backward(const harrier_kernels* kernels, const harrier_kernels_call* call,
+                             const harrier_kernels_gradients* gradients, void* stream, harrier_kernels_error* error);
 
 // Which kernel a call runs: "sm_90a, 128x128 in boxes of 128, ...". Null where the call is refused.
 const char* harrier_kernels_choice(const harrier_kernels* kernels, const harrier_kernels_call* call);

@@ -1,7 +1,6 @@
 // A launch as it is put together: sizes first, addresses last.
 #pragma once
 
-#include "device_structs.h"
 #include "driver.h"
 #include "tables.h"
 
@@ -19,15 +18,25 @@ enum {
 // A kernel on the device.
 typedef struct LoadedKernel {
   const KernelFacts* facts;
-  void* forward_module;
+  void* kernel_module;
   void* builder_module;
-  void* forward;
+  void* forward;  // of a kernel of gradients null, as is the next; those further below are null of others
   void* combine;
   void* build_lists;  // null where keys follow from the mask
   void* measure_rows;
   void* cut_rows;
   void* order_rows;
-  int most_ctas;  // that run at a time
+  void* stats;
+  void* columns;
+  void* rows;     // null where there are maps
+  void* queries;  // null where there are none
+  void* join_columns;
+  void* join_rows;  // null where there are maps
+  void* transpose_lists;
+  void* measure_columns;
+  void* order_columns;
+  int most_ctas;      // that run at a time: of `forward` or `columns`
+  int most_row_ctas;  // of `rows`
 } LoadedKernel;
 
 // The kernels of one workload that were loaded.
@@ -50,12 +59,22 @@ struct harrier_kernels {
   int kernel_count;
 };
 
+// What a launch of gradients has beside the rows that every launch has.
+typedef struct BackwardPlan {
+  BackwardParams params;
+  TransposeParams transpose;
+  ColumnOrderParams columns;
+  int64_t count;  // columns of one head
+  int64_t items;  // of their order at most
+} BackwardPlan;
+
 typedef struct LaunchPlan {
   const WorkloadFacts* workload;
   const LoadedKernel* kernel;
   ForwardParams forward;
   ListParams lists;
   OrderParams order;
+  BackwardPlan backward;
   int64_t batches;  // of tensors: 1 when packed
   int64_t query_tokens;
   int64_t key_tokens;

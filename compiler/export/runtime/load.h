@@ -11,8 +11,59 @@ static int find_entry(const Driver* driver, void* module, const char* name, int 
 }
 
 static void unload_kernel(const Driver* driver, const LoadedKernel* kernel) {
-  if (kernel->forward_module != NULL) driver->module_unload(kernel->forward_module);
+  if (kernel->kernel_module != NULL) driver->module_unload(kernel->kernel_module);
   if (kernel->builder_module != NULL) driver->module_unload(kernel->builder_module);
+}
+
+// How many CTAs of a kernel run at a time. A CUresult.
+static int count_ctas(const harrier_kernels* kernels, const KernelFacts* facts, void* function, int* most) {
+  int ctas = 0;
+  const int result = kernels->driver.occupancy(&ctas, function, facts->threads, (size_t)facts->shared_bytes);
+  *most = ctas * kernels->multiprocessors;
+  return !result && ctas < 1 ? kCudaLaunchOutOfResources : result;
+}
+
+typedef struct Entry {
+  void* module;
+  const char* name;
+  int shared_bytes;
+  void** function;
+} Entry;
+
+static int find_entries(const Driver* driver, const Entry* entries, int count) {
+  int result = 0;
+  for (int i = 0; i < count && !result; ++i) {
+    const Entry* entry = &entries[i];
+    if (entry->name == NULL) continue;
+    result = find_entry(driver, entry->module, entry->name, entry->shared_bytes, entry->function);
+  }
+  return result;
+}
+
+static int find_forward(const harrier_kernels* kernels, const KernelFacts* facts, LoadedKernel* kernel) {
+  const Entry entries[] = {{kernel->kernel_module, "harrier_forward", facts->shared_bytes, &kernel->forward},
+                           {kernel->kernel_module, "harrier_combine", 0, &kernel->combine}};
+  const int result = find_entries(&kernels->driver, entries, 2);
+  return result ? result : count_ctas(kernels, facts, kernel->forward, &kernel->most_ctas);
+}
+
+static int find_backward(const harrier_kernels* kernels, const KernelFacts* facts, LoadedKernel* kernel) {
+  void* const module = kernel->kernel_module;
+  void* const builder = kernel->builder_module;
+  const int bytes = facts->shared_bytes;
+  const Entry entries[] = {{module, "harrier_backward_stats", 0, &kernel->stats},
+                           {module, "harrier_backward_columns", bytes, &kernel->columns},
+                           {module, "harrier_join_columns", 0, &kernel->join_columns},
+                           {module, facts->maps ? "harrier_backward_queries" : NULL, 0, &kernel->queries},
+                           {module, facts->maps ? NULL : "harrier_backward_rows", bytes, &kernel->rows},
+                           {module, facts->maps ? NULL : "harrier_join_rows", 0, &kernel->join_rows},
+                           {builder, facts->lists ? "harrier_transpose_lists" : NULL, 0, &kernel->transpose_lists},
+                           {builder, "harrier_measure_columns", 0, &kernel->measure_columns},
+                           {builder, "harrier_order_columns", 0, &kernel->order_columns}};
+  int result = find_entries(&kernels->driver, entries, (int)(sizeof entries / sizeof entries[0]));
+  if (!result) result = count_ctas(kernels, facts, kernel->columns, &kernel->most_ctas);
+  if (!result && !facts->maps) result = count_ctas(kernels, facts, kernel->rows, &kernel->most_row_ctas);
+  return result;
 }
 
 // A CUresult: what the driver says of the kernel's machine code.
@@ -20,24 +71,19 @@ static int load_kernel(const harrier_kernels* kernels, const KernelFacts* facts,
   const Driver* driver = &kernels->driver;
   memset(kernel, 0, sizeof *kernel);
   kernel->facts = facts;
-  const Image* forward = &kExport.images[facts->forward_image];
+  const Image* image = &kExport.images[facts->kernel_image];
   const Image* builder = &kExport.images[facts->builder_image];
-  int result = driver->module_load(&kernel->forward_module, forward->words, 0, NULL, NULL);
+  int result = driver->module_load(&kernel->kernel_module, image->words, 0, NULL, NULL);
   if (!result) result = driver->module_load(&kernel->builder_module, builder->words, 0, NULL, NULL);
   if (!result) {
-    result = find_entry(driver, kernel->forward_module, "harrier_forward", facts->shared_bytes, &kernel->forward);
+    void* const module = kernel->builder_module;
+    const Entry entries[] = {{module, facts->lists ? "harrier_build_lists" : NULL, 0, &kernel->build_lists},
+                             {module, "harrier_measure_rows", 0, &kernel->measure_rows},
+                             {module, "harrier_cut_rows", 0, &kernel->cut_rows},
+                             {module, "harrier_order_rows", 0, &kernel->order_rows}};
+    result = find_entries(driver, entries, 4);
   }
-  if (!result) result = find_entry(driver, kernel->forward_module, "harrier_combine", 0, &kernel->combine);
-  if (!result && facts->lists) {
-    result = find_entry(driver, kernel->builder_module, "harrier_build_lists", 0, &kernel->build_lists);
-  }
-  if (!result) result = find_entry(driver, kernel->builder_module, "harrier_measure_rows", 0, &kernel->measure_rows);
-  if (!result) result = find_entry(driver, kernel->builder_module, "harrier_cut_rows", 0, &kernel->cut_rows);
-  if (!result) result = find_entry(driver, kernel->builder_module, "harrier_order_rows", 0, &kernel->order_rows);
-  int ctas = 0;
-  if (!result) result = driver->occupancy(&ctas, kernel->forward, facts->threads, (size_t)facts->shared_bytes);
-  if (!result && ctas < 1) result = kCudaLaunchOutOfResources;
-  kernel->most_ctas = ctas * kernels->multiprocessors;
+  if (!result) result = (facts->backward ? find_backward : find_forward)(kernels, facts, kernel);
   if (result) {
     unload_kernel(driver, kernel);
     memset(kernel, 0, sizeof *kernel);

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "device_structs.h"
+#include "backward_structs.h"
 
 typedef struct Image {
   const uint64_t* words;  // machine code, or PTX text ending in a zero; the bytes of little-endian words
@@ -32,10 +32,11 @@ typedef struct TableFacts {
 
 typedef struct KernelFacts {
   const char* description;
-  int forward_image;
+  int kernel_image;
   int builder_image;
-  int maps;   // 1: tensors are read through maps of the copy engine
-  int lists;  // 1: key boxes come from lists
+  int backward;  // 1: of gradients
+  int maps;      // 1: tensors are read through maps of the copy engine
+  int lists;     // 1: key boxes come from lists
   int heads_differ;
   int sparse_lists;  // 1: a row has no more boxes than the table names
   int tile_q;
@@ -44,7 +45,8 @@ typedef struct KernelFacts {
   int threads;
   int shared_bytes;
   int builder_shared_bytes;
-  uint32_t score_scale_bits;  // of a float, as are the two below
+  uint32_t score_scale_bits;  // of a float
+  uint32_t slope_bits;        // likewise: of the score in q . k, where kernels of gradients fold it
   int has_schedule;           // 0: as the launch's lengths and the GPU's L2 suggest
   int heads_per_group;
   int split_tiles;

@@ -101,6 +101,21 @@ static int encode_map(const harrier_kernels* kernels, const LaunchPlan* plan, co
                "describing a tensor to the copy engine", error);
 }
 
+static int check_lengths_and_arrays(const harrier_kernels* kernels, const harrier_kernels_call* call,
+                                    harrier_kernels_error* error) {
+  const harrier_kernels_address lengths[] = {call->cu_query, call->cu_key, call->query_valid, call->key_valid};
+  int code = harrier_kernels_success;
+  for (int i = 0; i < 4 && !code; ++i) {
+    if (lengths[i] == 0) continue;
+    code = check_address(kernels, lengths[i], "", "an array of lengths", sizeof(int32_t), error);
+  }
+  for (int i = 0; i < call->array_count && !code; ++i) {
+    const harrier_kernels_array* array = &call->arrays[i];
+    code = check_address(kernels, array->data, "@", array->name, bytes_of(array->type), error);
+  }
+  return code;
+}
+
 // Checks all addresses of a call and puts its tensors into the plan.
 static int set_tensors(const harrier_kernels* kernels, const harrier_kernels_call* call, LaunchPlan* plan,
                        harrier_kernels_error* error) {
@@ -114,15 +129,7 @@ static int set_tensors(const harrier_kernels* kernels, const harrier_kernels_cal
   const NamedTensor* const all[] = {&q, &k, &v, &out};
   int code = 0;
   for (int i = 0; i < 4 && !code; ++i) code = check_tensor(kernels, all[i], error);
-  const harrier_kernels_address lengths[] = {call->cu_query, call->cu_key, call->query_valid, call->key_valid};
-  for (int i = 0; i < 4 && !code; ++i) {
-    if (lengths[i] == 0) continue;
-    code = check_address(kernels, lengths[i], "", "an array of lengths", sizeof(int32_t), error);
-  }
-  for (int i = 0; i < call->array_count && !code; ++i) {
-    const harrier_kernels_array* array = &call->arrays[i];
-    code = check_address(kernels, array->data, "@", array->name, bytes_of(array->type), error);
-  }
+  if (!code) code = check_lengths_and_arrays(kernels, call, error);
   if (!code && call->lse.data != 0) code = check_address(kernels, call->lse.data, "", "lse", sizeof(float), error);
   if (code) return code;
 

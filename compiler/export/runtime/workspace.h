@@ -64,6 +64,109 @@ static int64_t entry_capacity(const harrier_kernels_call* call, const LaunchPlan
 
 static int64_t padded_dim(int64_t dim) { return divide_up(dim, 32) * 32; }
 
+// What a launch of gradients needs beside its rows; `state` and `totals` of columns are zeros.
+static void lay_out_backward(const harrier_kernels_call* call, uint64_t base, int64_t* used, uint64_t counter,
+                             uint64_t state, uint64_t totals, LaunchPlan* plan) {
+  enum { kColumnsCounter = 128 };
+  const KernelFacts* facts = plan->kernel->facts;
+  const WorkloadFacts* workload = plan->workload;
+  const OrderParams* rows = &plan->order;
+  BackwardPlan* backward = &plan->backward;
+  const int64_t group = workload->heads / workload->kv_heads;
+  const int64_t columns = backward->count;
+  const int columns_per_batch = call->packed ? kPackedRows : (int)divide_up(plan->key_tokens, facts->tile_k);
+  const int64_t lists = facts->lists ? columns * plan->list_heads : 0;
+  const int64_t measured = plan->list_heads == 1 ? 1 : workload->kv_heads;
+  const int64_t parts = rows->split_capacity;
+  backward->items = columns * workload->kv_heads + parts;
+
+  TransposeParams* transpose = &backward->transpose;
+  transpose->sequences = rows->sequences;
+  transpose->rows = rows->lists;
+  transpose->column_begin = take(base, used, lists * 4);
+  transpose->column_end = take(base, used, lists * 4);
+  transpose->partial_tiles = take(base, used, lists * 4);
+  transpose->entries = take(base, used, (int64_t)plan->lists.entry_capacity * 4);
+  transpose->entry_capacity = plan->lists.entry_capacity;
+  transpose->batches = rows->batches;
+  transpose->columns = (int)columns;
+  transpose->columns_per_head = plan->list_heads == 1 ? 0 : (int)columns;
+  transpose->columns_per_batch = columns_per_batch;
+  transpose->state = state;
+
+  ColumnOrderParams* ordered = &backward->columns;
+  const SequenceTable* sequences = &rows->sequences;
+  const SequenceTable exchanged = {sequences->cu_key,      sequences->cu_query,   sequences->key_valid,
+                                   sequences->query_valid, sequences->key_length, sequences->query_length};
+  OrderParams* order = &ordered->order;
+  order->arguments = rows->arguments;
+  order->sequences = exchanged;
+  order->batches = rows->batches;
+  order->heads = workload->kv_heads;
+  order->heads_per_group = (int)larger(1, rows->heads_per_group / group);
+  order->rows_per_head = (int)columns;
+  order->rows_per_batch = columns_per_batch;
+  order->measured_heads = (int)measured;
+  order->split_tiles = rows->split_tiles;
+  order->split_capacity = rows->split_capacity;
+  order->rows = take(base, used, columns * measured * (int64_t)sizeof(RowMeasure));
+  order->totals = totals;
+  order->order = take(base, used, backward->items * (int64_t)sizeof(WorkItem));
+  order->split_rows = take(base, used, parts / 2 * (int64_t)sizeof(SplitRow));
+  order->state = state;
+  ordered->sequences = rows->sequences;
+  ordered->lists.column_begin = transpose->column_begin;
+  ordered->lists.column_end = transpose->column_end;
+  ordered->lists.partial_tiles = transpose->partial_tiles;
+  ordered->lists.entries = transpose->entries;
+  ordered->lists.columns_per_head = transpose->columns_per_head;
+  ordered->lists.columns_per_batch = columns_per_batch;
+  ordered->heads_per_kv_head = (int)group;
+  ordered->rows_per_batch = rows->rows_per_batch;
+
+  BackwardParams* params = &backward->params;
+  const int64_t places = plan->rows * workload->heads * facts->tile_q;
+  const int64_t head_dim = padded_dim(workload->head_dim), value_dim = padded_dim(workload->value_dim);
+  const int64_t split = parts > 1 ? parts : 0;
+  params->log2_lse = take(base, used, places * 4);
+  params->delta = take(base, used, places * 4);
+  if (facts->maps) params->d_query_sums = take(base, used, places * head_dim * 4);
+  params->column_parts = take(base, used, split * facts->tile_k * (head_dim + value_dim) * 4);
+  params->row_parts = take(base, used, facts->maps ? 0 : split * facts->tile_q * head_dim * 4);
+  params->arguments = rows->arguments;
+  params->sequences = rows->sequences;
+  params->key_lists = rows->lists;
+  params->query_lists = ordered->lists;
+  const WorkOrder of_rows = {rows->order, rows->state + offsetof(BuildState, order_length), counter};
+  const WorkOrder of_columns = {order->order, state + offsetof(BuildState, order_length), counter + kColumnsCounter};
+  params->rows = of_rows;
+  params->columns = of_columns;
+  params->heads = workload->heads;
+  params->heads_per_kv_head = (int)group;
+  params->batches = rows->batches;
+  params->rows_per_batch = rows->rows_per_batch;
+  params->tile_places = (int)plan->rows;
+}
+
+static void lay_out_forward(uint64_t base, int64_t* used, uint64_t counter, LaunchPlan* plan) {
+  const WorkloadFacts* workload = plan->workload;
+  const OrderParams* order = &plan->order;
+  const int64_t parts = order->split_capacity;
+  ForwardParams* forward = &plan->forward;
+  const int64_t part_rows = (parts > 1 ? parts : 0) * plan->kernel->facts->tile_q;
+  forward->split_output = take(base, used, part_rows * padded_dim(workload->value_dim) * 4);
+  forward->split_lse = take(base, used, part_rows * 4);
+  if (workload->pruned_as_zero) forward->split_shown = take(base, used, part_rows * 4);
+  forward->lists = order->lists;
+  forward->order = order->order;
+  forward->order_length = order->state + offsetof(BuildState, order_length);
+  forward->work_count = (int)plan->items;
+  forward->heads = workload->heads;
+  forward->heads_per_kv_head = workload->heads / workload->kv_heads;
+  forward->heads_per_group = order->heads_per_group;
+  forward->counter = counter;
+}
+
 // Lays the workspace out from `base` on, and fills in what the builder and the kernels are told of it.
 static int lay_out(const harrier_kernels* kernels, const harrier_kernels_call* call, uint64_t base, LaunchPlan* plan,
                    harrier_kernels_error* error) {
@@ -92,6 +195,17 @@ static int lay_out(const harrier_kernels* kernels, const harrier_kernels_call* c
   const uint64_t state = take(base, &used, sizeof(BuildState));
   const uint64_t counter = take(base, &used, 256);
   const uint64_t totals = take(base, &used, divide_up(plan->rows, kSectionRows) * groups * (int64_t)sizeof(RowTotals));
+  BackwardPlan* backward = &plan->backward;
+  uint64_t column_state = 0, column_totals = 0;
+  if (facts->backward) {
+    const int64_t heads_together = larger(1, plan->order.heads_per_group / (heads / workload->kv_heads));
+    const int64_t column_groups = differ ? divide_up(workload->kv_heads, heads_together) : 1;
+    const int64_t key_tiles = divide_up(plan->key_tokens, facts->tile_k);
+    backward->count = call->packed ? plan->key_tokens / facts->tile_k + call->batch : key_tiles * call->batch;
+    column_state = take(base, &used, sizeof(BuildState));
+    column_totals =
+        take(base, &used, divide_up(backward->count, kSectionRows) * column_groups * (int64_t)sizeof(RowTotals));
+  }
   plan->zero_bytes = used;
 
   ListParams* lists = &plan->lists;
@@ -128,19 +242,11 @@ static int lay_out(const harrier_kernels* kernels, const harrier_kernels_call* c
   order->totals = totals;
   order->state = state;
 
-  ForwardParams* forward = &plan->forward;
-  const int64_t part_rows = (parts > 1 ? parts : 0) * facts->tile_q;
-  forward->split_output = take(base, &used, part_rows * padded_dim(workload->value_dim) * 4);
-  forward->split_lse = take(base, &used, part_rows * 4);
-  if (workload->pruned_as_zero) forward->split_shown = take(base, &used, part_rows * 4);
-  forward->lists = order->lists;
-  forward->order = order->order;
-  forward->order_length = state + offsetof(BuildState, order_length);
-  forward->work_count = (int)plan->items;
-  forward->heads = (int)heads;
-  forward->heads_per_kv_head = workload->heads / workload->kv_heads;
-  forward->heads_per_group = order->heads_per_group;
-  forward->counter = counter;
+  if (facts->backward) {
+    lay_out_backward(call, base, &used, counter, column_state, column_totals, plan);
+  } else {
+    lay_out_forward(base, &used, counter, plan);
+  }
   plan->bytes = used;
   return harrier_kernels_success;
 }
