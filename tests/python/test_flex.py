@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: scripts/tes
 
 import flex_mods  # noqa: E402
 from flex_mods import BATCH, DIM, HEADS, LENGTH, Mods  # noqa: E402
+from flex_reference import dense, tensors  # noqa: E402
 
 pytestmark = pytest.mark.runs
 Tensor = Any
@@ -21,32 +22,6 @@ Tensor = Any
 def draw(rng: Any) -> Callable[..., Tensor]:
     torch.manual_seed(int(rng.integers(2**31)))
     return lambda *shape: torch.randn(*shape)
-
-
-def for_each_pair(mod: Callable[..., Any], first: tuple[Tensor, ...], q_len: int, k_len: int) -> Tensor:
-    """mod(*first, b, h, q, k) for all pairs."""
-    indices = [torch.arange(n) for n in (BATCH, HEADS, q_len, k_len)]
-    for level in (3, 2, 1, 0):
-        in_dims = (0,) * len(first) + tuple(0 if i == level else None for i in range(4))
-        mod = torch.vmap(mod, in_dims=in_dims)
-    return mod(*first, *indices)
-
-
-def dense(q: Tensor, k: Tensor, v: Tensor, mods: Mods) -> Tensor:
-    group = q.shape[1] // k.shape[1]
-    k, v = (x.double().repeat_interleave(group, 1) for x in (k, v))
-    s = q.double() @ k.transpose(-1, -2) / DIM**0.5
-    if mods.score_mod is not None:
-        s = for_each_pair(mods.score_mod, (s,), mods.q_len, mods.k_len).double()
-    if mods.mask_mod is not None:
-        visible = for_each_pair(mods.mask_mod, (), mods.q_len, mods.k_len)
-        s = s.masked_fill(~visible.expand(BATCH, HEADS, mods.q_len, mods.k_len), float("-inf"))
-    return torch.nan_to_num(s.softmax(-1)) @ v
-
-
-def tensors(draw: Any, mods: Mods, kv_heads: int = HEADS) -> list[Tensor]:
-    shapes = [(BATCH, HEADS, mods.q_len, DIM), *[(BATCH, kv_heads, mods.k_len, DIM)] * 2]
-    return [draw(*shape).requires_grad_() for shape in shapes]
 
 
 @pytest.mark.parametrize("make", flex_mods.WORKING, ids=lambda make: make.__name__)

@@ -1,6 +1,7 @@
 """GPUs, on the library that stands in for one: kernels on arrays of the host and of the device, tuning, export.
 
 The library is loaded as driver and NVRTC before the package looks for them, so these tests run in a process of their own.
+HARRIER_TEST_GPU=real leaves driver and NVRTC those of the machine.
 """
 
 from __future__ import annotations
@@ -19,17 +20,22 @@ EMULATED = os.environ.get("HARRIER_EMULATED_GPU", "")
 
 
 @pytest.fixture
-def run_on_gpu(tmp_path: Path):  # type: ignore[no-untyped-def]
-    """Runs a program with the emulated GPU and a cache of its own, and returns what it prints as JSON."""
-    if not Path(EMULATED).is_file():
+def run_on_gpu(tmp_path: Path, request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
+    """Runs a program with a GPU, emulated or real, and a cache of its own, and returns what it prints as JSON."""
+    is_real = os.environ.get("HARRIER_TEST_GPU") == "real"
+    if is_real and request.node.get_closest_marker("emulated_gpu"):
+        pytest.skip("only the emulated GPU has what this test needs")
+    if not is_real and not Path(EMULATED).is_file():
         pytest.skip("HARRIER_EMULATED_GPU names no library: build harrier_emulated_gpu")
+    libraries = {"HARRIER_LIBCUDA": EMULATED, "HARRIER_NVRTC": EMULATED}
+    if is_real:
+        libraries = {"HARRIER_LIBCUDA": os.environ.get("HARRIER_LIBCUDA") or "libcuda.so.1"}
 
     def run(program: str, **environment: str) -> object:
         tests = str(Path(__file__).parent)
         variables = {
             **os.environ,
-            "HARRIER_LIBCUDA": EMULATED,
-            "HARRIER_NVRTC": EMULATED,
+            **libraries,
             "HARRIER_CACHE_DIR": str(tmp_path / "cache"),
             "PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", ""), *sys.path]),
             **environment,
@@ -80,7 +86,8 @@ def test_device_tensors_are_bound_prepared_and_enqueued(run_on_gpu) -> None:  # 
         text = "attention x { heads 2 head_dim 64 dtype fp16 mask documents(@segment) & causal }"
         kernel = compiler.compile(_harrier.Workload(text))
         context = ctypes.c_void_p()
-        assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0 and driver.cuCtxPushCurrent_v2(context) == 0
+        assert driver.cuInit(0) == 0 and driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+        assert driver.cuCtxPushCurrent_v2(context) == 0
         rng = np.random.default_rng(2)
         q, k, v = rng.standard_normal((3, 70, 2, 64)).astype(np.float16)
         segment = (np.arange(70) // 20).astype(np.int32)
@@ -160,8 +167,12 @@ def test_unknown_formats_are_refused(format: str, tmp_path: Path, run_on_gpu) ->
     assert "expected 'c', 'pack' or 'fatbin'" in message  # type: ignore[operator]
 
 
+@pytest.mark.emulated_gpu
 def test_tensors_of_torch_go_to_the_current_stream(run_on_gpu) -> None:  # type: ignore[no-untyped-def]
-    """torch itself knows no emulated device, so stand-ins have a tensor's shape, strides and type, and such an address."""
+    """torch itself knows no emulated device, so stand-ins have a tensor's shape, strides and type, and such an address.
+
+    test_cuda.py does the same with tensors.
+    """
     pytest.importorskip("torch", reason="torch is not installed: scripts/test-python --torch")
     found = run_on_gpu("""
         import contextlib, ctypes, json, os, numpy as np, torch, reference

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: scripts/tes
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: scripts/test-python --torch")
 
 from harrier.integrations import transformers as integration  # noqa: E402
+from transformers_models import bigbird, decoder, longformer, right_padded  # noqa: E402
 
 pytestmark = pytest.mark.runs
 
@@ -40,26 +41,6 @@ def compare(theirs: Any, ours: Any, inputs: dict[str, Any], shown: Any = None, a
             torch.testing.assert_close(
                 gradients[name].grad / scale, parameter.grad / scale, atol=2e-3, rtol=1e-3, msg=lambda m: f"{name}: {m}"
             )
-
-
-def right_padded(lengths: list[int], length: int) -> Any:
-    return (torch.arange(length) < torch.tensor(lengths)[:, None]).long()
-
-
-def bigbird() -> Any:
-    config = transformers.BigBirdConfig(
-        vocab_size=100,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=512,
-        block_size=16,
-        num_random_blocks=3,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    return transformers.BigBirdModel(config, add_pooling_layer=False)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -90,21 +71,6 @@ def test_bigbird_refuses_holes_in_its_mask() -> None:
         ours(input_ids=torch.randint(0, 100, (1, 240)), attention_mask=mask)
 
 
-def longformer(dropout: float = 0.0) -> Any:
-    config = transformers.LongformerConfig(
-        vocab_size=100,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=300,
-        attention_window=[16, 32],
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=dropout,
-    )
-    return transformers.LongformerModel(config, add_pooling_layer=False)
-
-
 @pytest.mark.parametrize("kind", ["none", "leading", "ragged"])
 def test_longformer_has_the_same_outputs_and_gradients(kind: str) -> None:
     theirs = longformer().eval()
@@ -128,26 +94,6 @@ def test_dropout_and_weights_are_refused() -> None:
         ours(**inputs)
     with pytest.raises(hr.InvalidInput, match="output_attentions"):
         ours.eval()(**inputs, output_attentions=True)
-
-
-def decoder(kind: str) -> Any:
-    sizes = {
-        "vocab_size": 100,
-        "hidden_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "intermediate_size": 64,
-        "max_position_embeddings": 256,
-    }
-    if kind == "llama":
-        return transformers.LlamaModel(transformers.LlamaConfig(**sizes))
-    if kind == "mistral":
-        return transformers.MistralModel(transformers.MistralConfig(**sizes, sliding_window=20))
-    return transformers.Gemma2Model(
-        transformers.Gemma2Config(**sizes, sliding_window=20, attn_logit_softcapping=20.0, query_pre_attn_scalar=16)
-    )
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2"])
