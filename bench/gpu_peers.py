@@ -1,5 +1,8 @@
 """The peers that bench/gpu.py times beside ours: cuDNN and FlexAttention, forward or backward."""
 
+from dataclasses import dataclass
+from typing import Optional
+
 import gpu_workloads
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -9,13 +12,25 @@ from triton.testing import do_bench
 torch._dynamo.config.cache_size_limit = 1000
 torch._functorch.config.donated_buffer = False  # backward is timed alone, over a graph that is kept
 
-# FlexAttention's settings for 64-token blocks; the fastest one counts.
+
+@dataclass
+class FlexSetting:
+    block: int  # tokens of the block mask's blocks
+    mode: Optional[str] = None  # of torch.compile
+    options: Optional[dict] = None  # the kernels' own
+
+
+MAX_AUTOTUNE = "max-autotune-no-cudagraphs"
+
+# FlexAttention's settings for patterns of 64-token blocks; the fastest one counts. On sm_90 its backward drops the one
+# tile shape it has by default (64 x 128) for 64-token masks before it looks at kernel_options, so "No choices exist",
+# whatever they say; max-autotune brings tiles of 32 and 64. A mask of 128-token blocks is right too, with more partial
+# blocks.
 FLEX_64 = {
-    "forward": [dict(BLOCK_M=64, BLOCK_N=64, num_warps=4, num_stages=stages) for stages in (3, 2)],
-    "backward": [
-        dict(BLOCK_M=64, BLOCK_N=64, bwd_BLOCK_M1=m, bwd_BLOCK_N1=64, bwd_BLOCK_M2=64, bwd_BLOCK_N2=m, bwd_num_warps=4,
-             bwd_num_stages=2) for m in (64, 32)
+    "forward": [
+        FlexSetting(64, options=dict(BLOCK_M=64, BLOCK_N=64, num_warps=4, num_stages=stages)) for stages in (3, 2)
     ],
+    "backward": [FlexSetting(64, mode=MAX_AUTOTUNE), FlexSetting(128)],
 }
 
 
@@ -58,33 +73,51 @@ def cudnn(workload, direction):
     return timed_call(attention, workload, direction)
 
 
-def flex(workload, direction, pinned):
+def has_small_blocks(workload):
+    return workload.name.split("_")[0] in ("longformer", "bigbird", "block64")
+
+
+def flex_settings(workload, peer, direction):
+    """Each sparse workload against the settings that are fair to FlexAttention; none where the peer does not apply."""
     if workload.rule is None or workload.causal:
-        return None
-    small = workload.name.split("_")[0] in ("longformer", "bigbird", "block64")
-    if small != pinned:
-        return None  # each sparse workload against the setting that is fair to FlexAttention
+        return []
+    small = has_small_blocks(workload)
+    if peer == "flex_max":
+        return [FlexSetting(64 if small else 128, mode=MAX_AUTOTUNE)]
+    if peer == "flex_128":  # as it comes, whatever the pattern
+        return [FlexSetting(128)]
+    if small != (peer == "flex_pinned"):
+        return []
+    return FLEX_64[direction] if small else [FlexSetting(128)]
+
+
+def flex(workload, peer, direction):
     torch._dynamo.reset()
-    mask = torch.compile(create_block_mask)(
-        workload.rule, None, None, workload.length, workload.length, device="cuda", BLOCK_SIZE=64 if pinned else 128)
     best = None
-    settings = FLEX_64[direction] + ([None] if direction == "backward" else []) if pinned else [None]
-    for options in settings:
-        compiled = torch.compile(flex_attention, dynamic=False)
+    for setting in flex_settings(workload, peer, direction):
         try:
-            call = timed_call(lambda q, k, v: compiled(q, k, v, block_mask=mask, kernel_options=options), workload, direction)
+            mask = torch.compile(create_block_mask)(
+                workload.rule, None, None, workload.length, workload.length, device="cuda", BLOCK_SIZE=setting.block)
+            compiled = torch.compile(flex_attention, dynamic=False, mode=setting.mode)
+
+            def attention(q, k, v, compiled=compiled, mask=mask, options=setting.options):
+                return compiled(q, k, v, block_mask=mask, kernel_options=options)
+
+            call = timed_call(attention, workload, direction)
             ms = median_ms(call, 5, 20)
         except Exception as error:  # a setting that does not compile
-            print(f"{workload.name:26}flex {options}: {str(error)[:100]!r}", flush=True)
+            print(f"{workload.name:26}flex {setting}: {str(error)[:100]!r}", flush=True)
             continue
+        print(f"{workload.name:26}flex {setting}: {ms:.3f} ms", flush=True)
         if best is None or ms < best[0]:
             best = (ms, call)
     return best and best[1]
 
 
 def peer_call(workload, peer, direction):
-    """A function that runs the peer once, or None where it cannot."""
-    return cudnn(workload, direction) if peer == "cudnn" else flex(workload, direction, peer == "flex_pinned")
+    """A function that runs the peer once, or None where it cannot. Peers: cudnn; flex, whose masks have 128-token blocks,
+    and flex_pinned, 64-token ones, each for the patterns it suits; flex_128, for all; flex_max, with max-autotune."""
+    return cudnn(workload, direction) if peer == "cudnn" else flex(workload, peer, direction)
 
 
 def useful_flops(workload, direction):
