@@ -24,18 +24,15 @@ def probabilities(workload, q, k, queries, head, batch):
     return scores.softmax(-1)
 
 
-def forward_error(workload, folder, head, batch):
-    """Relative norm of the error of 256 queries."""
-    q, k, v, out = (read(folder, name, workload.head_dim) for name in ("q", "k", "v", "out"))
+def compare_forward(workload, q, k, v, out, head, batch):
+    """Relative norm of the error of 256 queries of one head, [length, dim] in double precision."""
     queries = torch.randperm(workload.length, device="cuda")[:256]
     queries[0], queries[1] = 0, workload.length - 1
     return relative(out[queries], probabilities(workload, q, k, queries, head, batch) @ v)
 
 
-def backward_error(workload, folder, head, batch):
-    """The largest relative norm of the errors of dQ, dK and dV. Only for workloads whose heads share no keys."""
-    q, k, v, d_out, d_q, d_k, d_v = (
-        read(folder, name, workload.head_dim) for name in ("q", "k", "v", "d_out", "d_q", "d_k", "d_v"))
+def compare_backward(workload, q, k, v, d_out, d_q, d_k, d_v, head, batch):
+    """The largest relative norm of the errors of dQ, dK and dV of one head. Only where heads share no keys."""
     expected_q, expected_k, expected_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
     for queries in torch.arange(workload.length, device="cuda").split(QUERIES_AT_ONCE):
         p = probabilities(workload, q, k, queries, head, batch)
@@ -45,6 +42,16 @@ def backward_error(workload, folder, head, batch):
         expected_k += d_s.t() @ q[queries]
         expected_v += p.t() @ d_out[queries]
     return max(relative(d_q, expected_q), relative(d_k, expected_k), relative(d_v, expected_v))
+
+
+def forward_error(workload, folder, head, batch):
+    tensors = (read(folder, name, workload.head_dim) for name in ("q", "k", "v", "out"))
+    return compare_forward(workload, *tensors, head, batch)
+
+
+def backward_error(workload, folder, head, batch):
+    names = ("q", "k", "v", "d_out", "d_q", "d_k", "d_v")
+    return compare_backward(workload, *(read(folder, name, workload.head_dim) for name in names), head, batch)
 
 
 def error_of(harrier, workload, folder, direction):

@@ -77,15 +77,25 @@ def has_small_blocks(workload):
     return workload.name.split("_")[0] in ("longformer", "bigbird", "block64")
 
 
+def as_it_comes(workload):
+    """Settings by system's name; those of 64-token blocks have no backward."""
+    settings = {"flex": FlexSetting(128)}
+    if has_small_blocks(workload):
+        settings["flex_pinned"] = FLEX_64["forward"][0]
+    return settings
+
+
+def with_max_autotune(workload):
+    return {"flex_max": FlexSetting(64 if has_small_blocks(workload) else 128, mode=MAX_AUTOTUNE)}
+
+
 def flex_settings(workload, peer, direction):
     """Each sparse workload against the settings that are fair to FlexAttention; none where the peer does not apply."""
     if workload.rule is None or workload.causal:
         return []
     small = has_small_blocks(workload)
     if peer == "flex_max":
-        return [FlexSetting(64 if small else 128, mode=MAX_AUTOTUNE)]
-    if peer == "flex_128":  # as it comes, whatever the pattern
-        return [FlexSetting(128)]
+        return list(with_max_autotune(workload).values())
     if small != (peer == "flex_pinned"):
         return []
     return FLEX_64[direction] if small else [FlexSetting(128)]
@@ -114,9 +124,36 @@ def flex(workload, peer, direction):
     return best and best[1]
 
 
+def flex_both(workload, setting):
+    """Forward and backward calls of one compiled FlexAttention, those that compile."""
+    torch._dynamo.reset()
+    calls = {}
+    try:
+        mask = torch.compile(create_block_mask)(
+            workload.rule, None, None, workload.length, workload.length, device="cuda", BLOCK_SIZE=setting.block)
+        compiled = torch.compile(flex_attention, dynamic=False, mode=setting.mode)
+        q, k, v = tensors(workload, True)
+
+        def forward():
+            return compiled(q, k, v, block_mask=mask, kernel_options=setting.options)
+
+        out = forward()
+        calls["forward"] = forward
+        d_out = torch.randn_like(out)
+
+        def backward():
+            return torch.autograd.grad(out, (q, k, v), d_out, retain_graph=True)
+
+        backward()
+        calls["backward"] = backward
+    except Exception as error:
+        print(f"{workload.name:26}flex {setting}: {str(error)[:100]!r}", flush=True)
+    return calls
+
+
 def peer_call(workload, peer, direction):
     """A function that runs the peer once, or None where it cannot. Peers: cudnn; flex, whose masks have 128-token blocks,
-    and flex_pinned, 64-token ones, each for the patterns it suits; flex_128, for all; flex_max, with max-autotune."""
+    and flex_pinned, 64-token ones, each for the patterns it suits; flex_max, with max-autotune."""
     return cudnn(workload, direction) if peer == "cudnn" else flex(workload, peer, direction)
 
 

@@ -136,9 +136,11 @@ class CudaLaunch {
  public:
   /// Enqueues the kernel, and the one that joins split rows; before them, where lengths live on the device, the four
   /// that build lists and order. Costs the driver's launches and no more: no allocation, no synchronisation; may be
-  /// captured in a CUDA graph. The device's context must be current on this thread. Throws DeviceError; what goes wrong
-  /// on the device is seen when the stream is waited for.
-  void enqueue(cuda::Stream stream) const;
+  /// captured in a CUDA graph. Throws DeviceError; what goes wrong on the device is seen when the stream is waited for.
+  ///
+  /// Without `rebuild`, lists and order are those that the binding's last launch with it built: for a caller who knows
+  /// that lengths and arrays on the device are what they were then, and that this launch comes after it on the device.
+  void enqueue(cuda::Stream stream, bool rebuild = true) const;
 
   const CudaSchedule& schedule() const;
   int64_t workspace_bytes() const;

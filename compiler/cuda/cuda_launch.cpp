@@ -102,11 +102,12 @@ CudaLaunch CudaKernel::prepare(const CudaTensors& tensors, const CudaBinding& bi
   return CudaLaunch(std::move(state));
 }
 
-void CudaLaunch::enqueue(cuda::Stream stream) const {
+void CudaLaunch::enqueue(cuda::Stream stream, bool rebuild) const {
   if (state_->steps.empty()) return;
   const CudaCode& code = *state_->bound->code;
   const cuda::OpenDevice& device = *code.gpu.device;
-  if (state_->bound->builds_anew) enqueue_build(code, state_->bound->build, stream);
+  const cuda::CurrentContext current(device);
+  if (state_->bound->builds_anew && rebuild) enqueue_build(code, state_->bound->build, stream);
   for (const CudaLaunchState::Zeros& zeros : state_->zeros) {
     cuda::check(device.driver(), device.driver().fill_bytes(zeros.data, 0, zeros.bytes, stream), "clearing a gradient");
   }

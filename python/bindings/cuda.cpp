@@ -135,11 +135,14 @@ void bind_cuda(nb::module_& module) {
   nb::class_<CudaLaunch>(module, "CudaLaunch", "A launch with all its addresses.")
       .def(
           "enqueue",
-          [](const CudaLaunch& self, uint64_t stream) {
+          [](const CudaLaunch& self, uint64_t stream, bool rebuild) {
             const nb::gil_scoped_release unlocked;
-            self.enqueue(reinterpret_cast<cuda::Stream>(stream));
+            self.enqueue(reinterpret_cast<cuda::Stream>(stream), rebuild);
           },
-          "stream"_a, "Enqueues the kernel on a stream, given as its address; allocates and waits for nothing.")
+          "stream"_a, "rebuild"_a = true,
+          "Enqueues the kernel on a stream, given as its address; allocates and waits for nothing. Without `rebuild` "
+          "it takes "
+          "the lists that the binding's last launch built of the same lengths and arrays.")
       .def_prop_ro("workspace_bytes", &CudaLaunch::workspace_bytes)
       .def_prop_ro("split_rows", &CudaLaunch::split_rows);
 

@@ -58,14 +58,14 @@ def attention(
             k,
             v,
             pattern,
-            lengths=lengths,
-            key_lengths=key_lengths,
-            cu_seqlens=cu_seqlens,
-            key_cu_seqlens=key_cu_seqlens,
-            max_seqlen=max_seqlen,
-            key_max_seqlen=key_max_seqlen,
-            arrays=arrays,
-            return_lse=return_lse,
+            lengths,
+            key_lengths,
+            cu_seqlens,
+            key_cu_seqlens,
+            max_seqlen,
+            key_max_seqlen,
+            arrays,
+            return_lse,
         )
     kernel = Kernel(pattern, shape_of(q, k, v, is_packed=cu_seqlens is not None))
     return kernel(

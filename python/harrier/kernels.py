@@ -27,19 +27,19 @@ class Gradients:
 
 
 @functools.cache
-def cpu_compiler(threads: int = 0) -> _harrier.CpuCompiler:
+def cpu_compiler(threads: int) -> _harrier.CpuCompiler:
     """One for the process, so that patterns that differ in numbers alone share their code."""
     return _harrier.CpuCompiler(threads)
 
 
 @functools.cache
-def gpu(ordinal: int = 0) -> _harrier.Gpu:
+def gpu(ordinal: int) -> _harrier.Gpu:
     """A GPU of this machine, opened once. Raises DeviceError."""
     return _harrier.Gpu(ordinal)
 
 
 @functools.cache
-def cuda_compiler(ordinal: int = 0) -> _harrier.CudaCompiler:
+def cuda_compiler(ordinal: int) -> _harrier.CudaCompiler:
     """One for each GPU of the process, with the cache on disk behind it."""
     return _harrier.CudaCompiler(gpu(ordinal))
 
@@ -155,7 +155,7 @@ class Kernel:
         key = (self.shape, direction, self.backend, self.threads)
         compiled = self.pattern.compiled.get(key)
         if compiled is None:
-            compiler = cpu_compiler(self.threads) if self.backend == "cpu" else cuda_compiler()
+            compiler = cpu_compiler(self.threads) if self.backend == "cpu" else cuda_compiler(0)
             compiled = compiler.compile(self.pattern.workload(self.shape.text(direction)))
             self.pattern.compiled[key] = compiled
         return compiled
@@ -191,6 +191,7 @@ def compile(
     return Kernel(as_pattern(pattern), shape, backend, threads)
 
 
-def compilations() -> int:
-    """How many functions this process has compiled for its CPU with the default number of threads."""
-    return cpu_compiler(0).compilations
+def compilations(backend: Backend = "cpu", ordinal: int = 0) -> int:
+    """How many functions this process has compiled for its CPU with the default number of threads, or with "cuda" how many
+    kernels for a GPU."""
+    return cpu_compiler(0).compilations if backend == "cpu" else cuda_compiler(ordinal).compilations

@@ -1,9 +1,8 @@
 """Attention on tensors of a GPU: bound, prepared and enqueued on torch's current stream, with no copy and no waiting.
 
-What is compiled, bound and prepared is kept for calls that are alike, down to addresses: torch's allocator hands a loop the
-same memory again and again. Lengths and arrays stay on the device, so what they hold may change between such calls. What is
-captured in a CUDA graph is kept for the life of the process. Only arrays that must be looked at before a kernel may read them
-(those that expressions index, lists of global tokens) are waited for and bound by the host, anew by every call.
+What is compiled, bound (torch_bindings.py) and prepared is kept for calls that are alike, down to addresses: torch's allocator
+hands a loop the same memory again and again. Lengths and arrays stay on the device. What is captured in a CUDA graph is kept
+for the life of the process.
 """
 
 from __future__ import annotations
@@ -11,11 +10,9 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
-import functools
 import os
-import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,22 +20,22 @@ import torch
 
 from . import _harrier
 from ._harrier import InvalidInput
-from .kernels import cuda_compiler
+from .torch_bindings import Bound, Inputs, bound_for, captured_bound_for, kernel_of
 
 Tensor = torch.Tensor
 
 _MOST_LAUNCHES = 256  # kept, each with its workspace
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
-    """One call's tensors. `out` and `lse` are written."""
+    """One call's tensors. `out` and, where it is wanted, `lse` are written."""
 
     q: Tensor
     k: Tensor
     v: Tensor
     out: Tensor
-    lse: Tensor
+    lse: Tensor | None
     lengths: Tensor | None
     key_lengths: Tensor | None
     cu_seqlens: Tensor | None
@@ -48,7 +45,7 @@ class Call:
     key_max_seqlen: int | None
 
 
-@dataclass
+@dataclass(slots=True)
 class GradientCall:
     """A backward call's tensors beside those of the forward call. All but `d_out` are written."""
 
@@ -59,105 +56,133 @@ class GradientCall:
     d_arrays: dict[str, Tensor]
 
 
-def run(call: Call, workload: str, gradients: GradientCall | None = None) -> None:
-    """Enqueues a forward or a backward kernel on the current stream of the tensors' device."""
+@dataclass(eq=False, slots=True)
+class _Kept:
+    """A launch, the binding it was prepared for, and what that held then."""
+
+    launch: _harrier.CudaLaunch
+    bound: Bound
+    held: _harrier.CudaBinding
+
+
+_launches: collections.OrderedDict[Any, _Kept] = collections.OrderedDict()
+_captured: list[_harrier.CudaLaunch] = []
+_lock = threading.Lock()
+_raw_stream: Callable[[int], int] = getattr(
+    torch._C, "_cuda_getCurrentRawStream", lambda ordinal: 0
+)  # 0: torch without CUDA
+
+
+def run(call: Call, pattern: Any, workload: Callable[[], str], gradients: GradientCall | None = None) -> None:
+    """Enqueues a forward or a backward kernel on the current stream of the tensors' device. Raises InvalidInput.
+
+    `pattern`: anything hashable that tells patterns apart. `workload`: the text to compile for these tensors, asked for
+    where no call like this one was there before; it may check them.
+    """
+    ordinal = call.q.get_device()
+    # Binding and converting enqueue work of torch's own, on the stream that is current there.
+    if torch.cuda.current_device() != ordinal:
+        with torch.cuda.device(ordinal):
+            return run(call, pattern, workload, gradients)
+    # A launch has a workspace of its own, so it must not run on two streams at a time.
+    stream = _raw_stream(ordinal)
+    if torch.cuda.is_current_stream_capturing():
+        return _capture(call, workload(), gradients, ordinal, stream)
+    key, watched = _key(call, pattern, gradients, ordinal, stream)
+    with _lock:
+        kept = _launches.get(key)
+        if kept is not None and kept.held is kept.bound.held and kept.bound.serves(watched):
+            kept.launch.enqueue(stream, False)
+            return
+    text = workload()
+    kernel_of(text, ordinal)  # may take seconds, in which other threads go on
+    with _lock:
+        bound, rebuild = bound_for(_inputs(call), text, ordinal, stream)
+        if kept is None or kept.held is not bound.held:
+            kept = _launches[key] = _Kept(_prepare(bound, call, gradients), bound, bound.held)
+            while len(_launches) > _MOST_LAUNCHES:
+                _launches.popitem(last=False)
+        else:
+            _launches.move_to_end(key)
+        kept.launch.enqueue(stream, rebuild)
+
+
+def _capture(call: Call, workload: str, gradients: GradientCall | None, ordinal: int, stream: int) -> None:
+    """A launch of the graph's own: it builds by every replay, and its workspace is nobody else's."""
+    with _lock, _allocations_while_capturing():
+        bound = captured_bound_for(_inputs(call), workload, ordinal)
+        launch = _prepare(bound, call, gradients)
+        launch.enqueue(stream)
+        _captured.append(launch)
+
+
+def _key(
+    call: Call, pattern: Any, gradients: GradientCall | None, ordinal: int, stream: int
+) -> tuple[tuple[Any, ...], list[Tensor]]:
+    """What tells launches apart, and the tensors that a binding stands on. This and `run` are the way of every call."""
+    q, k, v, out, lse = call.q, call.k, call.v, call.out, call.lse
+    key: list[Any] = [
+        pattern,
+        ordinal,
+        stream,
+        call.max_seqlen,
+        call.key_max_seqlen,
+        q.data_ptr(),
+        q.shape,
+        q.stride(),
+        q.dtype,
+        k.data_ptr(),
+        k.shape,
+        k.stride(),
+        k.dtype,
+        v.data_ptr(),
+        v.shape,
+        v.stride(),
+        v.dtype,
+        out.data_ptr(),
+        out.stride(),
+    ]
+    if lse is not None:
+        key += (lse.data_ptr(), lse.stride())
+    if gradients is not None:
+        for x in (gradients.d_out, gradients.d_q, gradients.d_k, gradients.d_v):
+            key += (x.data_ptr(), x.stride())
+        key += [(name, x.data_ptr()) for name, x in gradients.d_arrays.items()]
+    watched = []
+    for length in (call.lengths, call.key_lengths, call.cu_seqlens, call.key_cu_seqlens):
+        if length is None:
+            key.append(None)
+        else:
+            key.append((length.data_ptr(), length.shape))
+            watched.append(length)
+    for array in call.arrays.values():
+        key.append((array.data_ptr(), array.shape))
+        watched.append(array)
+    return tuple(key), watched
+
+
+def _inputs(call: Call) -> Inputs:
+    return Inputs(call.lengths, call.key_lengths, call.cu_seqlens, call.key_cu_seqlens, call.arrays, _extents(call))
+
+
+def _prepare(bound: Bound, call: Call, gradients: GradientCall | None) -> _harrier.CudaLaunch:
+    """Checks tensors, and takes their addresses. Raises InvalidInput."""
+    is_packed = call.cu_seqlens is not None
     named = {"q": call.q, "k": call.k, "v": call.v}
     if gradients is not None:
         named["d_out"] = gradients.d_out
     _check_columns(named)
-    ordinal = call.q.device.index
-    # A launch has a workspace of its own, so it must not run on two streams at a time.
-    stream = torch.cuda.current_stream(call.q.device).cuda_stream
-    placed, d_arrays = _placed(call, gradients)
-    with torch.cuda.device(ordinal):
-        if _needs_host(workload):
-            kernel = _kernel(workload, ordinal)
-            _prepare(kernel, _bind_on_host(kernel, call), placed, d_arrays, gradients is not None).enqueue(stream)
-            return
-        # Made on this stream, so that the memory of what is converted is not taken before the kernel has read it.
-        offsets = _int32(call.cu_seqlens, "cu_seqlens"), _int32(call.key_cu_seqlens, "key_cu_seqlens")
-        valid = _valid_lengths(call)
-        extents = _extents(call)
-        roles = _roles(workload) if call.arrays else {}
-        arrays = {name: _readable(array, roles[name], extents[3]) for name, array in call.arrays.items()}
-        bound = {name: _array_place(array, roles[name]) for name, array in arrays.items()}
-        binding = (*extents, _addresses(offsets), _addresses(valid))
-        key = (ordinal, stream, workload, binding, *bound.items(), *placed, *d_arrays.items())
-
-        def prepare() -> _harrier.CudaLaunch:
-            kernel = _kernel(workload, ordinal)
-            held = kernel.bind_on_device(*binding, bound)
-            return _prepare(kernel, held, placed, d_arrays, gradients is not None)
-
-        with _launches_lock:
-            launch = _launches.get(key)
-            if torch.cuda.is_current_stream_capturing():
-                with _allocations_while_capturing():
-                    launch = launch or prepare()
-                _captured.append(launch)  # a graph that is replayed needs its workspace
-            elif launch is None:
-                launch = _launches[key] = prepare()
-                while len(_launches) > _MOST_LAUNCHES:
-                    _launches.popitem(last=False)
-            else:
-                _launches.move_to_end(key)
-            launch.enqueue(stream)
-
-
-def _placed(call: Call, gradients: GradientCall | None) -> tuple[list[tuple[int, int, int, int]], dict[str, int]]:
-    """Where tensors lie, in the order in which launches take them, and where gradients of arrays go."""
-    tensors = [call.q, call.k, call.v, call.out, call.lse]
+    _check_shapes(call, is_packed)
+    q, k, v, out = (_place(x, is_packed) for x in (call.q, call.k, call.v, call.out))
+    lse = None if call.lse is None else _place(call.lse, is_packed)
     if gradients is None:
-        return [_place(x, call.cu_seqlens is not None) for x in tensors], {}
-    tensors += [gradients.d_out, gradients.d_q, gradients.d_k, gradients.d_v]
-    return (
-        [_place(x, call.cu_seqlens is not None) for x in tensors],
-        {name: x.data_ptr() for name, x in gradients.d_arrays.items()},
+        return bound.kernel.prepare(bound.held, q, k, v, out, lse)
+    assert lse is not None
+    d_out, d_q, d_k, d_v = (
+        _place(x, is_packed) for x in (gradients.d_out, gradients.d_q, gradients.d_k, gradients.d_v)
     )
-
-
-def _prepare(
-    kernel: _harrier.CudaKernel,
-    binding: _harrier.CudaBinding,
-    placed: list[Any],
-    d_arrays: dict[str, int],
-    is_backward: bool,
-) -> _harrier.CudaLaunch:
-    if not is_backward:
-        return kernel.prepare(binding, *placed)
-    q, k, v, out, lse, d_out, d_q, d_k, d_v = placed
-    return kernel.prepare_backward(binding, q, k, v, out, lse, d_out, d_q, d_k, d_v, d_arrays)
-
-
-@functools.lru_cache(maxsize=4096)
-def _needs_host(workload: str) -> bool:
-    """Whether arrays must be looked at before a kernel may read them: those that are indexed, and lists of tokens."""
-    is_drawn = re.search(r"\bseed\b", workload) is not None  # BigBird's random blocks
-    return is_drawn or any(role in ("global tokens", "int array", "float array") for role in _roles(workload).values())
-
-
-def _bind_on_host(kernel: _harrier.CudaKernel, call: Call) -> _harrier.CudaBinding:
-    """Waits for lengths and arrays, and brings them there again as kernels read them. Raises InvalidInput."""
-    if torch.cuda.is_current_stream_capturing():
-        raise InvalidInput(
-            "arrays that are indexed, lists of global tokens and seeded blocks are looked at by the host, which a CUDA graph "
-            "cannot hold; use documents, blocks, bits or a bias"
-        )
-    q, k = call.q, call.k
-    is_packed = call.cu_seqlens is not None
-    lengths = [] if call.lengths is None else call.lengths.tolist()
-    key_lengths = [] if call.key_lengths is None else call.key_lengths.tolist()
-    if not is_packed and call.key_lengths is None and q.shape[2] == k.shape[2]:
-        key_lengths = lengths
-    offsets = [] if call.cu_seqlens is None else call.cu_seqlens.tolist()
-    key_offsets = [] if call.key_cu_seqlens is None else call.key_cu_seqlens.tolist()
-    return kernel.bind(
-        _harrier.Lengths(lengths, key_lengths, offsets, key_offsets),
-        q.shape[0],
-        q.shape[0] if is_packed else q.shape[2],
-        k.shape[0] if is_packed else k.shape[2],
-        {name: x.detach().cpu().numpy() for name, x in call.arrays.items()},
-    )
+    d_arrays = {name: x.data_ptr() for name, x in gradients.d_arrays.items()}
+    return bound.kernel.prepare_backward(bound.held, q, k, v, out, lse, d_out, d_q, d_k, d_v, d_arrays)
 
 
 @contextlib.contextmanager
@@ -173,16 +198,6 @@ def _allocations_while_capturing() -> Iterator[None]:
         driver.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode))
 
 
-_launches: collections.OrderedDict[Any, Any] = collections.OrderedDict()
-_captured: list[_harrier.CudaLaunch] = []
-_launches_lock = threading.Lock()
-
-
-@functools.lru_cache(maxsize=4096)
-def _kernel(workload: str, ordinal: int) -> _harrier.CudaKernel:
-    return cuda_compiler(ordinal).compile(_harrier.Workload(workload))
-
-
 def _extents(call: Call) -> tuple[int, bool, int, int, int, int]:
     """Batch, whether packed, tokens of queries and keys, and the longest sequences of both."""
     q, k = call.q, call.k
@@ -195,65 +210,26 @@ def _extents(call: Call) -> tuple[int, bool, int, int, int, int]:
     return (call.cu_seqlens.numel() - 1, True, q.shape[0], k.shape[0], longest, min(key_longest, k.shape[0]))
 
 
-def _addresses(pair: tuple[Tensor | None, Tensor | None]) -> tuple[int, int]:
-    return (0 if pair[0] is None else pair[0].data_ptr(), 0 if pair[1] is None else pair[1].data_ptr())
-
-
-def _valid_lengths(call: Call) -> tuple[Tensor | None, Tensor | None]:
-    """Of queries and keys; those of the queries are the keys' too where both have one extent."""
-    lengths, key_lengths = _int32(call.lengths, "lengths"), _int32(call.key_lengths, "key_lengths")
-    if key_lengths is None and call.cu_seqlens is None and call.q.shape[2] == call.k.shape[2]:
-        key_lengths = lengths
-    return lengths, key_lengths
-
-
-def _int32(value: Tensor | None, name: str) -> Tensor | None:
-    if value is None:
-        return None
-    if not value.is_cuda:
-        raise InvalidInput(f"{name} lies on {value.device}; move it to the tensors' GPU")
-    if value.dim() != 1 or value.dtype.is_floating_point:
-        raise InvalidInput(f"{name} is {value.dtype} of shape {list(value.shape)}, expected int32 in one dimension")
-    return value.to(torch.int32).contiguous()
-
-
 def _place(x: Tensor, is_packed: bool) -> tuple[int, int, int, int]:
     """Address, and strides of batch, token and head, of [batch, heads, length, ...] or packed [tokens, heads, ...]."""
+    stride = x.stride()
     if is_packed:
-        return (x.data_ptr(), 0, x.stride(0), x.stride(1))
-    return (x.data_ptr(), x.stride(0), x.stride(2), x.stride(1))
+        return (x.data_ptr(), 0, stride[0], stride[1])
+    return (x.data_ptr(), stride[0], stride[2], stride[1])
 
 
-@functools.lru_cache(maxsize=4096)
-def _roles(workload: str) -> dict[str, str]:
-    return {name: role for name, role, _ in _harrier.Workload(workload).arrays}
-
-
-def _readable(x: Tensor, role: str, key_tokens: int) -> Tensor:
-    """As kernels read arrays on a device: integers of 32 bits, bit masks with 8 keys a byte, ids of all tokens."""
-    if role == "bit mask" and x.dtype == torch.bool:
-        return pack_bits(x)
-    if x.dtype in (torch.int64, torch.int16, torch.int8):
-        x = x.to(torch.int32)
-    is_of_every_row = role == "segment ids" and x.dim() == 1 and 0 < x.numel() < key_tokens
-    return x.repeat(key_tokens // x.numel()) if is_of_every_row else x
-
-
-def pack_bits(mask: Tensor) -> Tensor:
-    """A bool mask [..., keys] as uint8 [..., ceil(keys / 8)], the lowest bit first."""
-    padded = torch.nn.functional.pad(mask.to(torch.uint8), (0, -mask.shape[-1] % 8))
-    weights = 2 ** torch.arange(8, dtype=torch.uint8, device=mask.device)
-    return (padded.unflatten(-1, (-1, 8)) * weights).sum(-1, dtype=torch.uint8)
+def _check_shapes(call: Call, is_packed: bool) -> None:
+    """The kernel sees addresses alone. k and v agree with each other and with q in their heads' dim."""
+    q, k, v = call.q, call.k, call.v
+    expected_k = (*k.shape[:-1], q.shape[-1]) if is_packed else (q.shape[0], *k.shape[1:-1], q.shape[-1])
+    for x, name, expected in ((k, "k", expected_k), (v, "v", (*expected_k[:-1], v.shape[-1]))):
+        if tuple(x.shape) != expected:
+            raise InvalidInput(f"{name} has shape {list(x.shape)}, expected {list(expected)} beside q {list(q.shape)}")
 
 
 def _check_columns(named: dict[str, Tensor]) -> None:
     for name, x in named.items():
-        if x.stride(-1) != 1 and x.shape[-1] > 1:
+        if x.stride()[-1] != 1 and x.shape[-1] > 1:
             raise InvalidInput(
-                f"{name} has stride {x.stride(-1)} in its last dimension, expected 1; make it contiguous there"
+                f"{name} has stride {x.stride()[-1]} in its last dimension, expected 1; make it contiguous there"
             )
-
-
-def _array_place(x: Tensor, role: str) -> tuple[int, str, tuple[int, ...]]:
-    shape = (x.numel(),) if role == "segment ids" else tuple(x.shape)
-    return (x.data_ptr(), str(x.dtype).removeprefix("torch."), shape)

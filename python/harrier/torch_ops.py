@@ -41,7 +41,6 @@ def attention(
     k: Tensor,
     v: Tensor,
     pattern: Pattern,
-    *,
     lengths: Any,
     key_lengths: Any,
     cu_seqlens: Any,
@@ -57,21 +56,22 @@ def attention(
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-    call = (
-        _as_lengths(lengths, q),
-        _as_lengths(key_lengths, q),
-        _as_lengths(cu_seqlens, q),
-        _as_lengths(key_cu_seqlens, q),
-        _arrays_in_order(pattern, arrays, q),
-        pattern.template,
-        pattern.numbers,
-        max_seqlen,
-        key_max_seqlen,
-    )
-    if not torch.compiler.is_compiling() and _is_plain(q, k, v, *call[4]):
-        out, lse = _attend_directly(q, k, v, *call)
-    else:
+    call_lengths = (lengths, key_lengths, cu_seqlens, key_cu_seqlens)
+    for length in call_lengths:
+        if length is not None and not isinstance(length, Tensor):
+            call_lengths = tuple(_as_lengths(x, q) for x in call_lengths)  # type: ignore[assignment]
+            break
+    bound = _arrays_in_order(pattern, arrays, q) if pattern.array_names or arrays else []
+    call = (*call_lengths, bound, pattern.template, pattern.numbers, max_seqlen, key_max_seqlen)
+    if torch.compiler.is_compiling() or not _is_plain(q, k, v, bound):
         out, lse = torch.ops.harrier.attention(q, k, v, *call)
+    elif torch.is_grad_enabled() and _wants_gradients(q, k, v, bound):
+        out, lse = _DirectAttention.apply(q, k, v, *call[:4], *call[5:], *bound)
+    elif q.is_cuda:
+        out, lse = _new_out(q, v), _new_lse(q) if return_lse else None
+        _run_forward(q, k, v, out, lse, *call, pattern.text)
+    else:
+        out, lse = _forward_cpu(q, k, v, *call)
     return (out, lse) if return_lse else out
 
 
@@ -129,20 +129,22 @@ def _arrays_in_order(pattern: Pattern, given: Mapping[str, Any] | None, q: Tenso
     return arrays
 
 
-def _is_plain(*tensors: Tensor) -> bool:
-    """Whether nobody watches what operators do with them: no modes, no transforms, no subclasses."""
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def _is_plain(q: Tensor, k: Tensor, v: Tensor, arrays: list[Tensor]) -> bool:
+    """Whether nobody watches what operators do with them: no modes, no transforms, no subclasses. Such calls skip the
+    dispatcher, which takes longer than a short kernel."""
     watched = torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack()
     if watched or torch._C._functorch.peek_interpreter_stack() is not None:
         return False
-    return all(type(x) in (torch.Tensor, torch.nn.Parameter) for x in tensors)
+    if type(q) not in _PLAIN or type(k) not in _PLAIN or type(v) not in _PLAIN:
+        return False
+    return not arrays or all(type(x) in _PLAIN for x in arrays)
 
 
-def _attend_directly(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    """What the operator does, without its dispatch, which takes longer than a short kernel."""
-    arrays = rest[4]
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *arrays)):
-        return _DirectAttention.apply(q, k, v, *rest[:4], *rest[5:], *arrays)
-    return _forward_of(q)(q, k, v, *rest)
+def _wants_gradients(q: Tensor, k: Tensor, v: Tensor, arrays: list[Tensor]) -> bool:
+    return q.requires_grad or k.requires_grad or v.requires_grad or any(x.requires_grad for x in arrays)
 
 
 class _DirectAttention(torch.autograd.Function):
@@ -194,11 +196,20 @@ def shape_text(q: Tensor, k: Tensor, v: Tensor, direction: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _cpu_kernel(pattern: str, shape: str) -> Any:  # its stub speaks of NumPy's arrays alone
-    return cpu_compiler().compile(_harrier.Workload(_workload_text(pattern, shape)))
+    return cpu_compiler(0).compile(_harrier.Workload(_workload_text(pattern, shape)))
 
 
 def _workload_text(pattern: str, shape: str) -> str:
     return f"attention pattern {{\n{shape}\n{pattern}\n}}"
+
+
+def _cuda_workload_of(q: Tensor, k: Tensor, v: Tensor, direction: str, template: str, numbers: Sequence[int]) -> str:
+    return _workload_text(_pattern_text(template, tuple(numbers)), shape_text(q, k, v, direction))
+
+
+@functools.lru_cache(maxsize=4096)
+def _cuda_names(template: str, numbers: tuple[int, ...]) -> tuple[str, ...]:
+    return array_names(_pattern_text(template, numbers))
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor | None) -> None:
@@ -270,27 +281,43 @@ def _forward_cuda(
     max_seqlen: int | None,
     key_max_seqlen: int | None,
 ) -> tuple[Tensor, Tensor]:
-    _check(q, k, v, cu_seqlens)
-    pattern = _pattern_text(template, tuple(numbers))
+    if q.dtype not in _DTYPES or q.dim() != k.dim():
+        _check(q, k, v, cu_seqlens)
     out, lse = _new_out(q, v), _new_lse(q)
-    if q.numel() > 0:
-        names = array_names(pattern)
-        call = torch_cuda.Call(
-            q=q,
-            k=k,
-            v=v,
-            out=out,
-            lse=lse,
-            lengths=lengths,
-            key_lengths=key_lengths,
-            cu_seqlens=cu_seqlens,
-            key_cu_seqlens=key_cu_seqlens,
-            arrays=dict(zip(names, arrays)),
-            max_seqlen=max_seqlen,
-            key_max_seqlen=key_max_seqlen,
-        )
-        torch_cuda.run(call, _workload_text(pattern, shape_text(q, k, v, "forward")))
+    rest = (lengths, key_lengths, cu_seqlens, key_cu_seqlens, arrays, template, numbers, max_seqlen, key_max_seqlen)
+    _run_forward(q, k, v, out, lse, *rest, (template, *numbers))
     return out, lse
+
+
+def _run_forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor | None,
+    lengths: Tensor | None,
+    key_lengths: Tensor | None,
+    cu_seqlens: Tensor | None,
+    key_cu_seqlens: Tensor | None,
+    arrays: Sequence[Tensor],
+    template: str,
+    numbers: Sequence[int],
+    max_seqlen: int | None,
+    key_max_seqlen: int | None,
+    pattern: Any,
+) -> None:
+    """On a GPU; `pattern` is what tells patterns apart."""
+
+    def workload() -> str:
+        _check(q, k, v, cu_seqlens)
+        return _cuda_workload_of(q, k, v, "forward", template, numbers)
+
+    bound = dict(zip(_cuda_names(template, tuple(numbers)), arrays)) if arrays else {}
+    call = torch_cuda.Call(
+        q, k, v, out, lse, lengths, key_lengths, cu_seqlens, key_cu_seqlens, bound, max_seqlen, key_max_seqlen
+    )
+    if q.numel() > 0:
+        torch_cuda.run(call, pattern, workload)
 
 
 def _forward_fake(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
@@ -355,8 +382,7 @@ def _backward_cuda(
     key_max_seqlen: int | None,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    pattern = _pattern_text(template, tuple(numbers))
-    names = array_names(pattern)
+    names = _cuda_names(template, tuple(numbers))
     d_q, d_k, d_v, d_arrays = _new_gradients(q, k, v, arrays, wanted)
     if q.numel() == 0:
         return d_q, d_k.zero_(), d_v.zero_(), [x.zero_() for x in d_arrays]
@@ -377,7 +403,8 @@ def _backward_cuda(
     gradients = torch_cuda.GradientCall(
         d_out=d_out, d_q=d_q, d_k=d_k, d_v=d_v, d_arrays={names[i]: x for i, x in zip(wanted, d_arrays)}
     )
-    torch_cuda.run(call, _workload_text(pattern, shape_text(q, k, v, "backward")), gradients)
+    pattern = ("backward", template, *numbers)
+    torch_cuda.run(call, pattern, lambda: _cuda_workload_of(q, k, v, "backward", template, numbers), gradients)
     return d_q, d_k, d_v, d_arrays
 
 

@@ -50,11 +50,11 @@ struct Tensors {
   }
 
   /// The first `tokens` rows of what `launch` writes over ones.
-  std::vector<uint16_t> run(const CudaLaunch& launch, int64_t tokens) const {
+  std::vector<uint16_t> run(const CudaLaunch& launch, int64_t tokens, bool rebuild = true) const {
     overwrite(out, std::vector<uint16_t>(static_cast<size_t>(kElements), 0x3f80));
     const cuda::CurrentContext current(*gpu().device);
     const cuda::OwnStream stream(gpu().device);
-    launch.enqueue(stream.get());
+    launch.enqueue(stream.get(), rebuild);
     stream.synchronize();
     std::vector<uint16_t> written(static_cast<size_t>(tokens * kHeads * kDim));
     cuda::copy_to_host(*gpu().device, std::as_writable_bytes(std::span(written)), out.pointer());
@@ -135,6 +135,25 @@ TEST(GpuDeviceInputs, TablesMayChangeBetweenLaunches) {
     const CudaLaunch fixed = kernel.prepare(tensors.views(), kernel.bind(bindings, packed_geometry(lengths, lengths)));
     EXPECT_EQ(found, tensors.run(fixed, kTokens)) << "round " << round;
   }
+}
+
+TEST(GpuDeviceInputs, ListsServeAgainWhereNothingIsBuiltAnew) {
+  const CudaKernel kernel =
+      compile_cuda(test::workload_of(blocks(64, "table"), test::shape_of(kHeads, kHeads, kDim)), gpu());
+  const Tensors tensors(5);
+  const cuda::DeviceMemory offsets = on_device(offsets_of({kTokens}));
+  std::vector<int32_t> table(8 * 8);
+  for (size_t i = 0; i < table.size(); ++i) table[i] = i % 3 == 0 ? 1 : 0;
+  const cuda::DeviceMemory device_table = on_device(table);
+  CudaDeviceInputs inputs = inputs_of(offsets, 1, kTokens);
+  inputs.arrays["table"] = {.data = device_table.pointer(), .type = ElementType::kInt32, .shape = {1, 8, 8}};
+  const CudaBinding bound = kernel.bind_on_device(inputs);
+  const std::vector<uint16_t> before = tensors.run(kernel.prepare(tensors.views(), bound), kTokens);
+  // Another launch of the binding, which reads the table by its lists alone.
+  overwrite(device_table, std::vector<int32_t>(table.size(), 1));
+  const CudaLaunch launch = kernel.prepare(tensors.views(), bound);
+  EXPECT_EQ(tensors.run(launch, kTokens, false), before);
+  EXPECT_NE(tensors.run(launch, kTokens), before);
 }
 
 TEST(GpuDeviceInputs, AGraphOfBuildAndLaunchSeesNewLengths) {

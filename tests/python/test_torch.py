@@ -255,7 +255,11 @@ def test_watched_tensors_go_through_the_operator(draw: Any) -> None:
 
 def test_windows_that_change_compile_nothing(draw: Any) -> None:
     x = draw(1, 2, 30, 24)
+    before = hr.compilations()
     hr.attention(x, x, x, hr.causal & hr.window(3, 0))
+    assert hr.compilations() <= before + 1
+    hr.attention(*(draw(1, 2, 30, 56) for _ in range(3)), hr.causal & hr.window(3, 0) | hr.sink(1))
+    assert hr.compilations() > before  # of this pattern and head dim for the first time
     before = hr.compilations()
     for left in range(4, 24):
         close(hr.attention(x, x, x, hr.causal & hr.window(left, 0)), dense(x, x, x, visible_in_window(30, left)))
@@ -339,7 +343,7 @@ def test_lse_has_a_gradient_too(draw: Any) -> None:
 @pytest.mark.parametrize("keys", [1, 8, 21])
 def test_bit_masks_are_packed_for_gpus(rng: Any, keys: int) -> None:
     import numpy as np
-    from harrier.torch_cuda import pack_bits
+    from harrier.torch_bindings import pack_bits
 
     mask = rng.random((2, 5, keys)) < 0.5
     packed = pack_bits(torch.as_tensor(mask))
