@@ -28,7 +28,7 @@ class Results:
         self.rows = []
 
     def add(self, **row):
-        row = {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+        row = {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in row.items()}
         self.rows.append({**row, **self.same})
         print(json.dumps(row), flush=True)
         if self.path:

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: scripts/test-python --torch")
 
 import flex_mods  # noqa: E402
-from flex_mods import BATCH, DIM, HEADS, LENGTH, Mods  # noqa: E402
+from flex_mods import BATCH, HEADS, LENGTH, Mods  # noqa: E402
 from flex_reference import dense, tensors  # noqa: E402
 
 pytestmark = pytest.mark.runs

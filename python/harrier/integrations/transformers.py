@@ -9,6 +9,7 @@ AutoModel.from_config(config, attn_implementation="harrier") # after register(),
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import causal_mask_function
-from transformers.models.big_bird.modeling_big_bird import BigBirdBlockSparseAttention
+from transformers.models.big_bird.modeling_big_bird import BigBirdAttention, BigBirdBlockSparseAttention
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
 from .. import masks
@@ -50,7 +51,7 @@ def accelerate(model: torch.nn.Module) -> torch.nn.Module:
         replacement = _REPLACEMENTS.get(type(module))
         if replacement is not None:
             module.__class__ = replacement
-            swapped += 1
+            swapped += replacement is not HarrierBigBirdLayer
     if swapped == 0:
         if not hasattr(model, "set_attn_implementation"):
             raise InvalidInput(
@@ -157,14 +158,24 @@ def _refuse(dropout: float, output_attentions: bool) -> None:
         raise InvalidInput("output_attentions=True asks for weights, which kernels never write; leave it out")
 
 
-def _valid_lengths(shown: Tensor, is_checked: bool) -> Tensor:
-    """Lengths of rows [batch, length] of which a beginning is shown. Raises InvalidInput for holes, where it looks."""
+def _valid_lengths(shown: Tensor) -> Tensor:
+    """Lengths of rows [batch, length] of which a beginning is shown. Raises InvalidInput for holes."""
     lengths = shown.sum(-1)
-    if is_checked:
-        expected = torch.arange(shown.shape[-1], device=shown.device) < lengths[:, None]
-        if not torch.equal(expected, shown):
-            raise InvalidInput("attention_mask hides tokens before others that it shows; pad at the end")
+    expected = torch.arange(shown.shape[-1], device=shown.device) < lengths[:, None]
+    if not torch.equal(expected, shown):
+        raise InvalidInput("attention_mask hides tokens before others that it shows; pad at the end")
     return lengths.to(torch.int32)
+
+
+class HarrierBigBirdLayer(BigBirdAttention):
+    """What BigBird has around its attention: it converts masks for each layer, of which ours reads one."""
+
+    def forward(self, hidden_states: Tensor, *inputs: Any, to_mask: Tensor | None = None, **named: Any) -> Any:
+        if self.attention_type == "block_sparse" and to_mask is not None:
+            dtype = hidden_states.dtype
+            to_mask = _of_mask(to_mask, lambda mask: mask.to(dtype), dtype)
+            named = {name: x for name, x in named.items() if name not in ("band_mask", "from_mask")}
+        return super().forward(hidden_states, *inputs, to_mask=to_mask, **named)
 
 
 class HarrierBigBirdAttention(BigBirdBlockSparseAttention):
@@ -189,9 +200,9 @@ class HarrierBigBirdAttention(BigBirdBlockSparseAttention):
             return x.view(batch, length, self.num_attention_heads, self.attention_head_size).transpose(1, 2)
 
         q, k, v = (heads_of(layer(hidden_states)) for layer in (self.query, self.key, self.value))
-        # Layers share their mask, so on a GPU, where looking means waiting, the first one looks for all.
-        is_checked = not hidden_states.is_cuda or self.seed == 0
-        lengths = None if to_mask is None else _valid_lengths(to_mask[:, 0, 0] != 0, is_checked)
+        lengths = (
+            None if to_mask is None else _of_mask(to_mask, lambda mask: _valid_lengths(mask[:, 0, 0] != 0), "lengths")
+        )
         pattern = _bigbird_pattern(self.block_size, self.num_random_blocks, self.training)
         arrays = {"table": self._random_blocks(length, hidden_states.device)} if self.training else {}
         out = attention(q, k, v, pattern, lengths=lengths, arrays=arrays)
@@ -259,30 +270,56 @@ class HarrierLongformerAttention(LongformerSelfAttention):
         def heads_of(x: Tensor) -> Tensor:
             return x.view(batch, -1, self.num_heads, self.head_dim).transpose(1, 2)
 
-        is_checked = not hidden_states.is_cuda or self.layer_id == 0
-        lengths = None if is_index_masked is None else _valid_lengths(~is_index_masked, is_checked)
+        lengths = (
+            None
+            if is_index_masked is None
+            else _of_mask(is_index_masked, lambda mask: _valid_lengths(~mask), "lengths")
+        )
         side = self.one_sided_attn_window_size
         mask = masks.window(side, side)
         arrays: dict[str, Tensor] = {}
-        tokens = None
+        rows = None
         if is_global_attn and is_index_global_attn is not None:
-            tokens = _global_tokens(is_index_global_attn)
-            leading = _leading_tokens(tokens)
-            mask = mask | masks.global_("tokens" if leading is None else leading, "keys")
-            if leading is None:
-                arrays["tokens"] = tokens
+            rows = _of_mask(is_index_global_attn, _GlobalRows, "rows")
+            mask = mask | masks.global_("tokens" if rows.leading is None else rows.leading, "keys")
+            if rows.leading is None:
+                arrays["tokens"] = rows.tokens
         q, k, v = (heads_of(layer(hidden_states)) for layer in (self.query, self.key, self.value))
         out = attention(q, k, v, mask, lengths=lengths, arrays=arrays).transpose(1, 2)
-        if tokens is not None:
-            rows = (torch.arange(batch, device=tokens.device)[:, None], tokens.clamp(min=0).long())
-            q = heads_of(self.query_global(hidden_states[rows]))
+        if rows is not None:
+            q = heads_of(self.query_global(rows.read(hidden_states)))
             k, v = (heads_of(layer(hidden_states)) for layer in (self.key_global, self.value_global))
-            every = torch.full_like(lengths, tokens.shape[1]) if lengths is not None else None
-            global_out = attention(q, k, v, masks.all, lengths=every, key_lengths=lengths).transpose(1, 2)
-            is_token = tokens >= 0
-            at = (rows[0].expand_as(tokens)[is_token], rows[1][is_token])
-            out = out.index_put(at, global_out[is_token])
+            lengths_of_rows = None if lengths is None else rows.every
+            global_out = attention(q, k, v, masks.all, lengths=lengths_of_rows, key_lengths=lengths).transpose(1, 2)
+            out = rows.write(out, global_out)
         return (out.reshape(batch, length, -1),)
+
+
+class _GlobalRows:
+    """Rows of global tokens, of a mask [batch, length]."""
+
+    def __init__(self, is_global: Tensor) -> None:
+        self.tokens = _global_tokens(is_global)
+        batch, most = self.tokens.shape
+        self.leading = _leading_tokens(self.tokens)
+        self.every = torch.full((batch,), most, dtype=torch.int32, device=is_global.device)
+        self._at = (torch.arange(batch, device=is_global.device)[:, None], self.tokens.clamp(min=0).long())
+        is_token = self.tokens >= 0
+        self._shown = (self._at[0].expand_as(self.tokens)[is_token], self._at[1][is_token])
+        self._from = is_token.nonzero(as_tuple=True)
+
+    def read(self, hidden_states: Tensor) -> Tensor:
+        """[batch, most of a row, hidden]; what a row has fewer of is any."""
+        return hidden_states[:, : self.leading] if self.leading is not None else hidden_states[self._at]
+
+    def write(self, out: Tensor, rows: Tensor) -> Tensor:
+        """`out` with these rows, [batch, length, ...]; in place where nobody needs it as it was."""
+        if self.leading is None:
+            return out.index_put(self._shown, rows[self._from])
+        if torch.is_grad_enabled():
+            return torch.cat([rows, out[:, self.leading :]], 1)
+        out[:, : self.leading] = rows
+        return out
 
 
 def _global_tokens(is_global: Tensor) -> Tensor:
@@ -298,7 +335,24 @@ def _leading_tokens(tokens: Tensor) -> int | None:
     return tokens.shape[1] if torch.equal(tokens, leading) else None
 
 
+_made_of_masks: dict[tuple[int, Any], tuple[Any, Any]] = {}
+
+
+def _of_mask(mask: Tensor, make: Callable[[Tensor], Any], what: Any) -> Any:
+    """`what` is made of a model's mask, once for all layers, which are handed the same tensor: looking at it means waiting
+    on a GPU. Nobody writes to masks."""
+    key = (id(mask), what)
+    known = _made_of_masks.get(key)
+    if known is not None and known[0]() is mask:
+        return known[1]
+    made = make(mask)
+    if made is not mask:
+        _made_of_masks[key] = (weakref.ref(mask, lambda _: _made_of_masks.pop(key, None)), made)
+    return made
+
+
 _REPLACEMENTS: dict[type, type] = {
+    BigBirdAttention: HarrierBigBirdLayer,
     BigBirdBlockSparseAttention: HarrierBigBirdAttention,
     LongformerSelfAttention: HarrierLongformerAttention,
 }
