@@ -90,6 +90,7 @@ class Bound:
 
 
 _bindings: collections.OrderedDict[Any, Bound] = collections.OrderedDict()
+_refused_unseen: set[str] = set()  # workloads that the host must look at after all
 
 
 def bound_for(inputs: Inputs, workload: str, ordinal: int, stream: int) -> tuple[Bound, bool]:
@@ -97,7 +98,7 @@ def bound_for(inputs: Inputs, workload: str, ordinal: int, stream: int) -> tuple
     tensors = inputs.tensors()
     if not tensors and not needs_host(workload):
         return _kept((workload, ordinal, inputs.extents), lambda: _looked_at(inputs, workload, ordinal)), False
-    if needs_host(workload):
+    if needs_host(workload) or workload in _refused_unseen:
         key = (workload, ordinal, stream, inputs.extents, *(x.data_ptr() for x in tensors))
         known = _bindings.get(key)
         if known is not None and not known.watch.stand(tensors):
@@ -116,7 +117,13 @@ def bound_for(inputs: Inputs, workload: str, ordinal: int, stream: int) -> tuple
         known.watch, known.uses, known.is_refused = Watch(tensors), 0, False
         return known, True
     _bindings.pop(key, None)
-    return _kept(key, lambda: _unseen(read, tensors, workload, ordinal)), True
+    try:
+        return _kept(key, lambda: _unseen(read, tensors, workload, ordinal)), True
+    except InvalidInput:
+        # Tables that are looked up pair by pair, among others, must be on the host, which says what else is wrong.
+        _looked_at(inputs, workload, ordinal)
+        _refused_unseen.add(workload)
+        return bound_for(inputs, workload, ordinal, stream)
 
 
 def captured_bound_for(inputs: Inputs, workload: str, ordinal: int) -> Bound:
