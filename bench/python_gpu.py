@@ -104,7 +104,7 @@ def workloads(arguments, results):
             for case in cases:
                 flops = {d: useful_flops(case.workload, d) for d in ("forward", "backward")}
                 for direction, call in (("forward", case.forward), ("backward", case.backward)):
-                    for _ in range(40):  # arrays that have stood for long are looked at by then
+                    for _ in range(260):  # arrays that have stood for long are looked at by then
                         call()
                     name = f"{case.workload.name}/{direction}"
                     answer = program.ask(do="time", name=name)
@@ -136,7 +136,7 @@ def flex(arguments, results, settings_of):
     for case in compile_all(wanted):
         name = case.workload.name
         calls = {("harrier_python", "forward"): case.forward, ("harrier_python", "backward"): case.backward}
-        for _ in range(40):
+        for _ in range(260):
             for call in calls.values():
                 call()
         for system, setting in settings_of(case.workload).items():

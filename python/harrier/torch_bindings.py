@@ -29,7 +29,7 @@ from .kernels import cuda_compiler
 Tensor = torch.Tensor
 
 _MOST_BINDINGS = 256
-_USES_BEFORE_LOOKING = 32  # of the same tensors, before the host waits for them: more than the layers of most models
+_USES_BEFORE_LOOKING = 256  # of the same tensors, before the host waits for them: more than models have layers
 _WORTH_LOOKING = {"segment ids", "block table", "block list offsets", "block list indices", "random blocks"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import harrier as hr
@@ -61,6 +62,69 @@ def test_arrays_on_the_device(draw: Any) -> None:
     close(hr.attention(q, k, v, hr.bits(mask)), dense(q, k, v, mask))
 
 
+def test_arrays_may_be_written_to_between_calls(draw: Any) -> None:
+    q, k, v = (draw(1, 2, 256, 64) for _ in range(3))
+    segment = torch.arange(256, device="cuda") // 60
+    pattern = hr.Pattern(hr.documents(segment))
+    for size in (60, 60, 33, 100):
+        segment.copy_(torch.arange(256, device="cuda") // size)
+        for _ in range(2):
+            close(hr.attention(q, k, v, pattern), dense(q, k, v, segment[:, None] == segment[None]))
+    for _ in range(300):  # so long that the host looks at them
+        out = hr.attention(q, k, v, pattern)
+    close(out, dense(q, k, v, segment[:, None] == segment[None]))
+    segment.copy_(segment.flip(0))
+    close(hr.attention(q, k, v, pattern), dense(q, k, v, segment[:, None] == segment[None]))
+
+
+def test_arrays_of_inference_mode_are_read_anew(draw: Any) -> None:
+    q, k, v = (draw(1, 2, 256, 64) for _ in range(3))
+    with torch.inference_mode():
+        segment = torch.arange(256, device="cuda", dtype=torch.int32) // 60
+        for size in (60, 33):
+            segment.copy_(torch.arange(256, device="cuda") // size)
+            close(hr.attention(q, k, v, hr.documents(segment)), dense(q, k, v, segment[:, None] == segment[None]))
+
+
+def test_replays_of_a_graph_see_what_was_written(draw: Any) -> None:
+    x = draw(1, 2, 256, 64)
+    segment = torch.arange(256, device="cuda") // 60
+    pattern = hr.Pattern(hr.documents(segment))
+    hr.attention(x, x, x, pattern)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = hr.attention(x, x, x, pattern)
+    for size in (60, 33, 100):
+        segment.copy_(torch.arange(256, device="cuda") // size)
+        graph.replay()
+        close(out, dense(x, x, x, segment[:, None] == segment[None]))
+
+
+def test_several_threads_and_streams_at_once(draw: Any) -> None:
+    inputs = [draw(1, 2, 200 + 40 * i, 64).requires_grad_() for i in range(4)]
+    failures: list[BaseException] = []
+    torch.cuda.synchronize()
+
+    def work(x: Tensor) -> None:
+        try:
+            with torch.cuda.stream(torch.cuda.Stream()):
+                for _ in range(5):
+                    out = hr.attention(x, x, x, WINDOW)
+                    (gradient,) = torch.autograd.grad(out.float().sum(), x)
+                    close(out, dense(x, x, x, visible_in_window(x.shape[2])))
+                    assert torch.isfinite(gradient).all()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(x,)) for x in inputs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
 def test_arrays_that_the_host_looks_at(draw: Any) -> None:
     q, k, v = (draw(2, 2, 200, 64) for _ in range(3))
     prefix = torch.tensor([30, 90], device="cuda")
@@ -117,6 +181,9 @@ def test_bad_input_leaves_the_gpu_usable(draw: Any) -> None:
         lambda: hr.attention(x.float(), x.float(), x.float(), WINDOW),
         lambda: hr.attention(x, x.cpu(), x, WINDOW),
         lambda: hr.attention(x, x[..., :7], x, WINDOW),
+        lambda: hr.attention(x, x, x[:, :, :100], WINDOW),
+        lambda: hr.attention(x, x[:, :1], x, WINDOW),
+        lambda: hr.attention(x[0], x[0], x[0], WINDOW),
         lambda: hr.attention(x.transpose(2, 3), x, x, WINDOW),
         lambda: hr.attention(x, x, x, WINDOW, lengths=torch.tensor([3])),
         lambda: hr.attention(x, x, x, hr.documents(torch.zeros(128))),

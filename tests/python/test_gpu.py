@@ -22,8 +22,12 @@ EMULATED = os.environ.get("HARRIER_EMULATED_GPU", "")
 @pytest.fixture
 def run_on_gpu(tmp_path: Path, request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
     """Runs a program with a GPU, emulated or real, and a cache of its own, and returns what it prints as JSON."""
+    return program_runner(tmp_path, request.node.get_closest_marker("emulated_gpu") is not None)
+
+
+def program_runner(folder: Path, needs_emulated: bool):  # type: ignore[no-untyped-def]
     is_real = os.environ.get("HARRIER_TEST_GPU") == "real"
-    if is_real and request.node.get_closest_marker("emulated_gpu"):
+    if is_real and needs_emulated:
         pytest.skip("only the emulated GPU has what this test needs")
     if not is_real and not Path(EMULATED).is_file():
         pytest.skip("HARRIER_EMULATED_GPU names no library: build harrier_emulated_gpu")
@@ -36,7 +40,7 @@ def run_on_gpu(tmp_path: Path, request: pytest.FixtureRequest):  # type: ignore[
         variables = {
             **os.environ,
             **libraries,
-            "HARRIER_CACHE_DIR": str(tmp_path / "cache"),
+            "HARRIER_CACHE_DIR": str(folder / "cache"),
             "PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", ""), *sys.path]),
             **environment,
         }

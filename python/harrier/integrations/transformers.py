@@ -175,7 +175,7 @@ class HarrierBigBirdLayer(BigBirdAttention):
             dtype = hidden_states.dtype
             to_mask = _of_mask(to_mask, lambda mask: mask.to(dtype), dtype)
             named = {name: x for name, x in named.items() if name not in ("band_mask", "from_mask")}
-        return super().forward(hidden_states, *inputs, to_mask=to_mask, **named)
+        return super().forward(hidden_states, *inputs, to_mask=to_mask, **named)  # type: ignore[misc]
 
 
 class HarrierBigBirdAttention(BigBirdBlockSparseAttention):
