@@ -81,12 +81,12 @@ def run(call: Call, pattern: Any, workload: Callable[[], str], gradients: Gradie
     """
     ordinal = call.q.get_device()
     # Binding and converting enqueue work of torch's own, on the stream that is current there.
-    if torch.cuda.current_device() != ordinal:
+    if _current_device() != ordinal:
         with torch.cuda.device(ordinal):
             return run(call, pattern, workload, gradients)
     # A launch has a workspace of its own, so it must not run on two streams at a time.
     stream = _raw_stream(ordinal)
-    if torch.cuda.is_current_stream_capturing():
+    if _is_capturing():
         return _capture(call, workload(), gradients, ordinal, stream)
     key, watched = _key(call, pattern, gradients, ordinal, stream)
     with _lock:
@@ -119,14 +119,30 @@ def _capture(call: Call, workload: str, gradients: GradientCall | None, ordinal:
 def _key(
     call: Call, pattern: Any, gradients: GradientCall | None, ordinal: int, stream: int
 ) -> tuple[tuple[Any, ...], list[Tensor]]:
-    """What tells launches apart, and the tensors that a binding stands on. This and `run` are the way of every call."""
-    q, k, v, out, lse = call.q, call.k, call.v, call.out, call.lse
-    key: list[Any] = [
-        pattern,
-        ordinal,
-        stream,
-        call.max_seqlen,
-        call.key_max_seqlen,
+    """What tells launches apart, and the tensors that a binding stands on."""
+    gradient_key: list[Any] = []
+    if gradients is not None:
+        for x in (gradients.d_out, gradients.d_q, gradients.d_k, gradients.d_v):
+            gradient_key += (x.data_ptr(), x.stride())
+        gradient_key += [(name, x.data_ptr()) for name, x in gradients.d_arrays.items()]
+    input_key: list[Any] = []
+    watched = []
+    for length in (call.lengths, call.key_lengths, call.cu_seqlens, call.key_cu_seqlens):
+        if length is None:
+            input_key.append(None)
+        else:
+            input_key.append((length.data_ptr(), length.shape))
+            watched.append(length)
+    for array in call.arrays.values():
+        input_key.append((array.data_ptr(), array.shape))
+        watched.append(array)
+    tensors = _tensor_key(call.q, call.k, call.v, call.out, call.lse)
+    bounds = (call.max_seqlen, call.key_max_seqlen)
+    return (pattern, ordinal, stream, tensors, tuple(input_key), bounds, tuple(gradient_key)), watched
+
+
+def _tensor_key(q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor | None) -> tuple[Any, ...]:
+    return (
         q.data_ptr(),
         q.shape,
         q.stride(),
@@ -141,24 +157,25 @@ def _key(
         v.dtype,
         out.data_ptr(),
         out.stride(),
-    ]
-    if lse is not None:
-        key += (lse.data_ptr(), lse.stride())
-    if gradients is not None:
-        for x in (gradients.d_out, gradients.d_q, gradients.d_k, gradients.d_v):
-            key += (x.data_ptr(), x.stride())
-        key += [(name, x.data_ptr()) for name, x in gradients.d_arrays.items()]
-    watched = []
-    for length in (call.lengths, call.key_lengths, call.cu_seqlens, call.key_cu_seqlens):
-        if length is None:
-            key.append(None)
-        else:
-            key.append((length.data_ptr(), length.shape))
-            watched.append(length)
-    for array in call.arrays.values():
-        key.append((array.data_ptr(), array.shape))
-        watched.append(array)
-    return tuple(key), watched
+        None if lse is None else (lse.data_ptr(), lse.stride()),
+    )
+
+
+_NO_INPUTS = ((None, None, None, None), (None, None), ())
+
+
+def run_again(pattern: Any, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor | None) -> bool:
+    """Enqueues what `run` kept of a forward call without lengths and arrays. False where there was none like this one."""
+    ordinal = q.get_device()
+    if _current_device() != ordinal or _is_capturing():
+        return False
+    stream = _raw_stream(ordinal)
+    kept = _launches.get((pattern, ordinal, stream, _tensor_key(q, k, v, out, lse), *_NO_INPUTS))
+    if kept is None:
+        return False
+    with _lock:  # one launch must not be enqueued by two threads at a time
+        kept.launch.enqueue(stream, False)
+    return True
 
 
 def _inputs(call: Call) -> Inputs:

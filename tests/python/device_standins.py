@@ -16,8 +16,8 @@ _context = ctypes.c_void_p()
 assert driver.cuInit(0) == 0 and driver.cuDevicePrimaryCtxRetain(ctypes.byref(_context), 0) == 0
 assert driver.cuCtxPushCurrent_v2(_context) == 0
 torch_cuda._raw_stream = lambda ordinal: 0
-torch.cuda.is_current_stream_capturing = lambda: False
-torch.cuda.current_device = lambda: 0
+torch_cuda._is_capturing = lambda: False
+torch_cuda._current_device = lambda: 0
 
 
 class OnDevice:
