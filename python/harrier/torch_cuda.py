@@ -68,9 +68,12 @@ class _Kept:
 _launches: collections.OrderedDict[Any, _Kept] = collections.OrderedDict()
 _captured: list[_harrier.CudaLaunch] = []
 _lock = threading.Lock()
-_raw_stream: Callable[[int], int] = getattr(
-    torch._C, "_cuda_getCurrentRawStream", lambda ordinal: 0
-)  # 0: torch without CUDA
+
+# What torch.cuda's functions call, which take longer. Where tensors are on a GPU torch is initialised; a torch without CUDA has
+# no such tensors.
+_current_device: Callable[[], int] = getattr(torch._C, "_cuda_getDevice", torch.cuda.current_device)
+_is_capturing: Callable[[], bool] = getattr(torch._C, "_cuda_isCurrentStreamCapturing", lambda: False)
+_raw_stream: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream", lambda ordinal: 0)
 
 
 def run(call: Call, pattern: Any, workload: Callable[[], str], gradients: GradientCall | None = None) -> None:
