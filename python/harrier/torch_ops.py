@@ -53,7 +53,8 @@ def attention(
     """`harrier.attention` where q, k and v are tensors of torch."""
     if q.is_nested:
         return _nested_attention(q, k, v, pattern, arrays, return_lse)
-    if torch.is_autocast_enabled(q.device.type):
+    is_compiling = torch.compiler.is_compiling()
+    if (is_compiling or torch._C._is_any_autocast_enabled()) and torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     call_lengths = (lengths, key_lengths, cu_seqlens, key_cu_seqlens)
@@ -62,7 +63,7 @@ def attention(
         call_lengths = tuple(_as_lengths(x, q) for x in call_lengths)  # type: ignore[assignment]
     bound = _arrays_in_order(pattern, arrays, q) if pattern.array_names or arrays else []
     call = (*call_lengths, bound, pattern.template, pattern.numbers, max_seqlen, key_max_seqlen)
-    if torch.compiler.is_compiling() or not _is_plain(q, k, v, bound):
+    if is_compiling or not _is_plain(q, k, v, bound):
         out, lse = torch.ops.harrier.attention(q, k, v, *call)
     elif torch.is_grad_enabled() and _wants_gradients(q, k, v, bound):
         out, lse = _DirectAttention.apply(q, k, v, *call[:4], *call[5:], *bound)
@@ -145,7 +146,9 @@ def _is_plain(q: Tensor, k: Tensor, v: Tensor, arrays: list[Tensor]) -> bool:
 
 
 def _wants_gradients(q: Tensor, k: Tensor, v: Tensor, arrays: list[Tensor]) -> bool:
-    return q.requires_grad or k.requires_grad or v.requires_grad or any(x.requires_grad for x in arrays)
+    return (
+        q.requires_grad or k.requires_grad or v.requires_grad or (bool(arrays) and any(x.requires_grad for x in arrays))
+    )
 
 
 class _DirectAttention(torch.autograd.Function):
