@@ -141,8 +141,7 @@ void bind_cuda(nb::module_& module) {
           },
           "stream"_a, "rebuild"_a = true,
           "Enqueues the kernel on a stream, given as its address; allocates and waits for nothing. Without `rebuild` "
-          "it takes "
-          "the lists that the binding's last launch built of the same lengths and arrays.")
+          "it takes the lists that the binding's last launch built of the same lengths and arrays.")
       .def_prop_ro("workspace_bytes", &CudaLaunch::workspace_bytes)
       .def_prop_ro("split_rows", &CudaLaunch::split_rows);
 
