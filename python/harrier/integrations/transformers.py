@@ -341,6 +341,8 @@ _made_of_masks: dict[tuple[int, Any], tuple[Any, Any]] = {}
 def _of_mask(mask: Tensor, make: Callable[[Tensor], Any], what: Any) -> Any:
     """`what` is made of a model's mask, once for all layers, which are handed the same tensor: looking at it means waiting
     on a GPU. Nobody writes to masks."""
+    if torch.compiler.is_compiling():
+        return make(mask)
     key = (id(mask), what)
     known = _made_of_masks.get(key)
     if known is not None and known[0]() is mask:
