@@ -110,7 +110,7 @@ void verify_backward(const CudaPlan& plan, const Shape& shape) {
 }
 
 CudaPlan default_sm90_backward_plan(const Shape& shape, int64_t block_rows, int64_t keys_per_query) {
-  constexpr int64_t kShortRow = 512;
+  constexpr int64_t kShortRow = 1024;
   const int64_t dim = std::max(padded_dim(shape.head_dim), padded_dim(shape.value_dim));
   // A column and a row lie in one block of the mask's table; short rows waste less of small tiles.
   const bool small = block_rows % 128 != 0 || (block_rows == 0 && keys_per_query <= kShortRow && dim <= 64);

@@ -216,7 +216,13 @@ CudaSchedule schedule_for(const CudaCode& code, const Geometry& geometry) {
     const auto tokens = static_cast<double>(geometry.key_tokens);
     if (tokens <= kAbout * usual && usual <= kAbout * tokens) return *code.tuned_schedule;
   }
-  return choose_cuda_schedule(shape, geometry, code.loaded->shape.grid_x, code.compilation.target.l2_bytes);
+  const CudaCompilation& compilation = code.compilation;
+  const LoweredPattern lowered = cuda_pattern(compilation.lowered, compilation.plan);
+  return choose_cuda_schedule(shape, geometry,
+                              {.tile_k = compilation.plan.tile_k,
+                               .has_lists = key_source_of(lowered) == CudaKeySource::kLists,
+                               .ctas = code.loaded->shape.grid_x,
+                               .l2_bytes = compilation.target.l2_bytes});
 }
 
 std::shared_ptr<const CudaCode> code_for_unsorted(const std::shared_ptr<const CudaCode>& code) {

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 
-#include "compiler/bind.h"
-#include "compiler/cuda/cuda_schedule.h"
+#include "codegen/cuda/emit_mask.h"
+#include "codegen/cuda/table_use.h"
 #include "compiler/cuda/plan_space.h"
+#include "compiler/passes/lower_pattern.h"
 #include "compiler/passes/simplify.h"
 
 namespace harrier {
@@ -20,9 +21,9 @@ autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts, const auto
   return autotune::calibrated(of_family, calibration);
 }
 
-std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geometry, int64_t ctas, int64_t l2_bytes) {
+std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geometry, const ScheduleFacts& facts) {
   constexpr int kLongSplit = 48;
-  const CudaSchedule chosen = choose_cuda_schedule(shape, geometry, ctas, l2_bytes);
+  const CudaSchedule chosen = choose_cuda_schedule(shape, geometry, facts);
   std::vector<CudaSchedule> schedules = {chosen};
   const auto add = [&](const CudaSchedule& schedule) {
     if (std::ranges::find(schedules, schedule) == schedules.end()) schedules.push_back(schedule);
@@ -56,14 +57,22 @@ const std::vector<autotune::BatchRows>& PlanCosts::rows_of(const CudaPlan& plan)
   return rows;
 }
 
+ScheduleFacts PlanCosts::schedule_facts(const CudaPlan& plan) const {
+  const LoweredPattern lowered = lower_pattern(workload_.pattern, workload_.shape);
+  return {.tile_k = plan.tile_k,
+          .has_lists = key_source_of(cuda_pattern(lowered, plan)) == CudaKeySource::kLists,
+          .ctas = target_.multiprocessors * plan.ctas_per_sm,
+          .l2_bytes = target_.l2_bytes};
+}
+
 double PlanCosts::us(const autotune::Choice& choice, const autotune::DeviceModel& device) {
   const Shape& shape = workload_.shape;
   const std::vector<autotune::BatchRows>& rows = rows_of(choice.plan);
-  const int64_t ctas = target_.multiprocessors * choice.plan.ctas_per_sm;
+  const ScheduleFacts facts = schedule_facts(choice.plan);
   double sum = 0;
   for (size_t i = 0; i < draws_.size(); ++i) {
     const CudaSchedule schedule =
-        choice.schedule ? *choice.schedule : choose_cuda_schedule(shape, draws_[i].geometry, ctas, target_.l2_bytes);
+        choice.schedule ? *choice.schedule : choose_cuda_schedule(shape, draws_[i].geometry, facts);
     sum += autotune::launch_cost(choice.plan, schedule, shape, rows[i], device).us;
   }
   return sum;
@@ -72,10 +81,9 @@ double PlanCosts::us(const autotune::Choice& choice, const autotune::DeviceModel
 std::vector<autotune::Choice> PlanCosts::choices() const {
   std::vector<autotune::Choice> choices;
   for (const CudaPlan& plan : plan_space(workload_, family_of(target_.architecture))) {
-    const int64_t ctas = target_.multiprocessors * plan.ctas_per_sm;
     bool is_default = true;
     for (const CudaSchedule& schedule :
-         schedule_space(workload_.shape, draws_.front().geometry, ctas, target_.l2_bytes)) {
+         schedule_space(workload_.shape, draws_.front().geometry, schedule_facts(plan))) {
       choices.push_back({.plan = plan, .schedule = is_default ? std::nullopt : std::optional(schedule)});
       is_default = false;
     }

@@ -11,6 +11,7 @@
 #include "autotune/ladder.h"
 #include "compiler/cuda/batch_rows.h"
 #include "compiler/cuda/cuda_pipeline.h"
+#include "compiler/cuda/cuda_schedule.h"
 #include "runtime/cuda/device.h"
 
 namespace harrier {
@@ -21,7 +22,7 @@ autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts,
 
 /// Schedules worth trying: the default for these lengths, more and fewer heads together, rows split or not. The default
 /// comes first, each comes once.
-std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geometry, int64_t ctas, int64_t l2_bytes);
+std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geometry, const ScheduleFacts& facts);
 
 /// What the model says of any plan and schedule on some draws, which must outlive it. Rows are classified once for
 /// each shape of tiles. Throws InvalidInput where arrays do not fit.
@@ -38,6 +39,7 @@ class PlanCosts {
 
  private:
   const std::vector<autotune::BatchRows>& rows_of(const CudaPlan& plan);
+  ScheduleFacts schedule_facts(const CudaPlan& plan) const;
 
   Workload workload_;              // simplified
   std::vector<LengthDraw> draws_;  // without arrays that simplifying made needless

@@ -117,7 +117,8 @@ TEST(CudaPlans, DoNotFoldAScaleThatIsNotPositive) {
 TEST(CudaSchedules, TakeHeadsTogetherWhoseKeysAndValuesFitTwoThirdsOfL2) {
   const Shape shape = workload_of(causal(), 128).shape;
   const auto heads = [&](int64_t length, int64_t l2_bytes) {
-    return choose_cuda_schedule(shape, sequence_of(length), 132, l2_bytes).heads_per_group;
+    return choose_cuda_schedule(shape, sequence_of(length), {.tile_k = 128, .ctas = 132, .l2_bytes = l2_bytes})
+        .heads_per_group;
   };
   // 8192 keys of K and V in 2 x 128 columns of 16 bits are 4 MiB; 4 query heads share them.
   EXPECT_EQ(heads(8192, int64_t{6} << 20), 4);
@@ -125,6 +126,27 @@ TEST(CudaSchedules, TakeHeadsTogetherWhoseKeysAndValuesFitTwoThirdsOfL2) {
   EXPECT_EQ(heads(8192, int64_t{1} << 40), 8) << "no more than there are";
   EXPECT_EQ(heads(int64_t{1} << 24, int64_t{1} << 20), 4) << "one head of K and V at least";
   EXPECT_EQ(heads(0, int64_t{1} << 20), 8);
+}
+
+/// What was fastest on an H100: see bench/NOTES.md.
+TEST(CudaSchedules, TakeHeadsOfColumnsTogetherWhoseQueriesFitHalfOfL2OrThatGiveEveryCtaSome) {
+  const auto heads = [](int64_t heads, int64_t kv_heads, int64_t dim, int64_t tokens, bool has_lists, int64_t tile_k,
+                        int64_t ctas) {
+    const Shape shape{.heads = heads,
+                      .kv_heads = kv_heads,
+                      .head_dim = dim,
+                      .value_dim = dim,
+                      .dtype = DataType::kBFloat16,
+                      .direction = Direction::kBackward};
+    return choose_cuda_schedule(shape, sequence_of(tokens), {tile_k, has_lists, ctas, int64_t{50} << 20})
+        .heads_per_group;
+  };
+  EXPECT_EQ(heads(16, 16, 64, 16384, true, 64, 264), 3) << "8 MiB a head: three fit";
+  EXPECT_EQ(heads(12, 12, 64, 32768, true, 64, 264), 1) << "two do not";
+  EXPECT_EQ(heads(16, 16, 128, 32768, true, 128, 132), 1) << "not even one";
+  EXPECT_EQ(heads(16, 16, 128, 8192, false, 128, 132), 8) << "64 columns a head";
+  EXPECT_EQ(heads(32, 8, 128, 16384, false, 128, 132), 16) << "four key heads of 128 columns";
+  EXPECT_EQ(heads(4, 4, 64, 0, false, 64, 132), 4);
 }
 
 }  // namespace

@@ -168,8 +168,9 @@ TEST(PlanCosts, RankLegalBackwardPlansWithTheDefaultFirst) {
 TEST(ScheduleSpace, HasTheDefaultFirstAndEachOnce) {
   const Shape shape{.heads = 12, .kv_heads = 12, .head_dim = 64, .value_dim = 64, .dtype = DataType::kBFloat16};
   const Geometry geometry = packed(8, 4096);
-  const std::vector<CudaSchedule> schedules = schedule_space(shape, geometry, 396, 52428800);
-  EXPECT_EQ(schedules.front(), choose_cuda_schedule(shape, geometry, 396, 52428800));
+  const ScheduleFacts facts{.tile_k = 64, .ctas = 396, .l2_bytes = 52428800};
+  const std::vector<CudaSchedule> schedules = schedule_space(shape, geometry, facts);
+  EXPECT_EQ(schedules.front(), choose_cuda_schedule(shape, geometry, facts));
   EXPECT_EQ(schedules[1].heads_per_group, 1);
   for (size_t i = 0; i < schedules.size(); ++i) {
     verify(schedules[i]);

@@ -11,7 +11,29 @@ static uint64_t take(uint64_t base, int64_t* used, int64_t bytes) {
   return base + (uint64_t)offset;
 }
 
-// As many heads together as L2 holds K and V of the whole batch for; parts for four times the CTAs that run at a time.
+enum { kBytesPerElement = 2, kBytesPerSum = 4 };
+
+// Key heads whose K and V L2 has room for, a third of it being left to Q, O and lists.
+static int64_t forward_heads(const WorkloadFacts* workload, int64_t key_tokens, int64_t l2_bytes) {
+  const int64_t bytes_of_kv_head = key_tokens * (workload->head_dim + workload->value_dim) * kBytesPerElement;
+  return l2_bytes * 2 / 3 / larger(bytes_of_kv_head, 1);
+}
+
+// Key heads whose Q, dO and fp32 sums of dQ half of L2 has room for; but some columns for every CTA, or long ones start
+// late: more of these in closed form, where heads share queries that CTAs pass together.
+static int64_t backward_heads(const harrier_kernels* kernels, const LaunchPlan* plan, int64_t query_tokens,
+                              int64_t key_tokens) {
+  const WorkloadFacts* workload = plan->workload;
+  const int64_t columns_per_cta = plan->kernel->facts->lists ? 2 : 4;
+  const int64_t bytes_of_query =
+      (workload->head_dim + workload->value_dim) * kBytesPerElement + workload->head_dim * kBytesPerSum;
+  const int64_t bytes_of_kv_head = query_tokens * bytes_of_query * (workload->heads / workload->kv_heads);
+  const int64_t columns_of_head = larger(key_tokens / plan->kernel->facts->tile_k, 1);
+  return larger(kernels->l2_bytes / 2 / larger(bytes_of_kv_head, 1),
+                columns_per_cta * plan->kernel->most_ctas / columns_of_head);
+}
+
+// As the library's choose_cuda_schedule; parts for four times the CTAs that run at a time.
 static void choose_schedule(const harrier_kernels* kernels, LaunchPlan* plan, const harrier_kernels_call* call) {
   const KernelFacts* facts = plan->kernel->facts;
   OrderParams* order = &plan->order;
@@ -21,12 +43,13 @@ static void choose_schedule(const harrier_kernels* kernels, LaunchPlan* plan, co
     order->split_capacity = facts->split_tiles > 0 ? facts->split_capacity : 0;
     return;
   }
-  enum { kBytesPerElement = 2, kPartsPerCta = 4, kSplitTiles = 16 };
+  enum { kPartsPerCta = 4, kSplitTiles = 16 };
   const WorkloadFacts* workload = plan->workload;
-  const int64_t key_tokens = plan->key_tokens * (call->packed ? 1 : call->batch);
-  const int64_t bytes_of_kv_head = key_tokens * (workload->head_dim + workload->value_dim) * kBytesPerElement;
-  // A third of L2 is left to Q, O and lists.
-  const int64_t kv_heads = larger(1, kernels->l2_bytes * 2 / 3 / larger(bytes_of_kv_head, 1));
+  const int64_t sequences = call->packed ? 1 : call->batch;
+  const int64_t key_tokens = plan->key_tokens * sequences;
+  const int64_t kv_heads =
+      larger(1, facts->backward ? backward_heads(kernels, plan, plan->query_tokens * sequences, key_tokens)
+                                : forward_heads(workload, key_tokens, kernels->l2_bytes));
   order->heads_per_group = (int)(smaller(kv_heads, workload->kv_heads) * (workload->heads / workload->kv_heads));
   order->split_tiles = kSplitTiles;
   order->split_capacity = kPartsPerCta * plan->kernel->most_ctas;
