@@ -54,6 +54,24 @@ TEST(EmulatedBarrier, SaysWhoWaitsInADeadlock) {
                     HasSubstr("1 threads have exited: 63")));
 }
 
+TEST(EmulatedPause, EndsWhenAnotherThreadHasWritten) {
+  const Ending ending = run_body(
+      "auto* flags = reinterpret_cast<volatile int*>(memory);\nif (n < 2) flags[n] = 0;\n__syncthreads();\n"
+      "if (n == 0) { while (flags[0] == 0) __nanosleep(20); flags[1] = 1; }\n"
+      "if (n == 32) { while (flags[1] == 0) __nanosleep(20); }\n"
+      "if (n == 63) flags[0] = 1;");
+  EXPECT_EQ(ending.result, CUDA_SUCCESS) << ending.said;
+}
+
+TEST(EmulatedPause, OfThreadsThatWaitForEachOtherIsADeadlock) {
+  const Ending ending = run_body(
+      "auto* flags = reinterpret_cast<volatile int*>(memory);\nif (n < 2) flags[n] = 0;\n__syncthreads();\n"
+      "if (n < 2) { while (flags[1 - n] == 0) __nanosleep(20); flags[n] = 1; }\n__syncthreads();");
+  EXPECT_EQ(ending.result, CUDA_ERROR_LAUNCH_TIMEOUT);
+  EXPECT_THAT(ending.said, AllOf(HasSubstr("2 threads wait at a pause: 0-1"),
+                                 HasSubstr("62 threads wait at __syncthreads (barrier 0): 2-63")));
+}
+
 TEST(EmulatedBarrier, LaneMissingAtACollectiveIsADeadlock) {
   const Ending ending = run_body("if (n != 7) __syncwarp();", 32);
   EXPECT_EQ(ending.result, CUDA_ERROR_LAUNCH_TIMEOUT);

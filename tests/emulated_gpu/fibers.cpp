@@ -39,6 +39,8 @@ struct Machine {
   const Launch* launch = nullptr;
   std::vector<Thread> threads;
   std::deque<int> ready;
+  std::deque<int> pausing;  // to look again when nothing else can go on
+  int rounds_in_vain = 0;   // since something but a pause has happened
   std::deque<std::function<void()>> deferred;
   int live = 0;
   Thread* running = nullptr;
@@ -50,6 +52,8 @@ struct Machine {
   unsigned char* stacks = nullptr;
   long long clock = 0;
 };
+
+constexpr const char* kPause = "a pause";
 
 Machine machine;
 alignas(1024) unsigned char arena[kArenaBytes];
@@ -132,9 +136,20 @@ void shuffle_ready() {
   std::swap(machine.ready.front(), machine.ready[place]);
 }
 
-/// The next thread that can run; asynchronous work ends only when there is none.
+/// Threads that pause, one round of looking again for all of them. False where rounds have long changed nothing: each
+/// waits for another.
+bool end_pauses() {
+  constexpr int kRounds = 1000;
+  if (machine.pausing.empty() || ++machine.rounds_in_vain > kRounds) return false;
+  std::swap(machine.ready, machine.pausing);
+  return true;
+}
+
+/// The next thread that can run; asynchronous work ends only when there is none, and pauses when that has ended too.
 Thread& next_ready() {
-  while (machine.ready.empty() && !machine.deferred.empty()) {
+  while (machine.ready.empty() && (!machine.deferred.empty() || end_pauses())) {
+    if (!machine.ready.empty()) break;
+    machine.rounds_in_vain = 0;
     if (machine.shuffled)
       std::swap(machine.deferred.front(), machine.deferred[machine.random() % machine.deferred.size()]);
     const auto work = std::move(machine.deferred.front());
@@ -173,6 +188,7 @@ void thread_main(context::transfer_t from) {
     if (!unfinished.empty()) fault(Outcome::kFailed, unfinished);
   }
   self.exited = true;
+  machine.rounds_in_vain = 0;
   --machine.live;
   thread_left_barriers();
   Thread& next = next_ready();
@@ -187,6 +203,8 @@ void start_threads(const Launch& launch) {
   machine.threads.resize(count);
   machine.ready.clear();
   machine.deferred.clear();
+  machine.pausing.clear();
+  machine.rounds_in_vain = 0;
   machine.live = count;
   for (int i = 0; i < count; ++i) {
     Thread& thread = machine.threads[i];
@@ -252,6 +270,7 @@ int live_threads() { return machine.live; }
 void block(const Waiting& waiting) {
   Thread& self = *machine.running;
   self.waiting = waiting;
+  if (waiting.format != kPause) machine.rounds_in_vain = 0;
   Thread& next = next_ready();
   if (&next == &self) return;
   machine.running = &next;
@@ -309,8 +328,8 @@ EXPORT void* harrier_emulated_shared_bytes(unsigned address, unsigned bytes) {
 EXPORT void harrier_emulated_trap(const char* message) { fault(Outcome::kFailed, message); }
 
 EXPORT void harrier_emulated_yield() {
-  make_ready(current_thread());
-  block({"a yield"});
+  machine.pausing.push_back(current_thread().number);
+  block({kPause});
 }
 
 EXPORT long long harrier_emulated_clock() { return machine.clock += 10; }
