@@ -12,16 +12,6 @@ double output_tolerance(DataType dtype) { return dtype == DataType::kBFloat16 ? 
 
 constexpr double kLseTolerance = 2e-3;
 
-CudaKernel compile_for(const AttentionCase& test, Kernels kernels, CudaCompileOptions options) {
-  options.architecture = architecture_of(kernels);
-  try {
-    return compile_cuda(test.workload, gpu(), options);
-  } catch (const ToolchainError& error) {
-    ADD_FAILURE() << error.what() << "\n" << error.log();
-    throw;
-  }
-}
-
 void expect_close(const AttentionCase& test, const AttentionErrors& errors) {
   EXPECT_LE(errors.out, output_tolerance(test.workload.shape.dtype));
   EXPECT_LE(errors.lse, kLseTolerance);
@@ -78,6 +68,16 @@ void expect_gradients_are_right(const AttentionCase& test, const BackwardErrors&
   EXPECT_LE(errors.d_arrays, tolerance);
   EXPECT_TRUE(errors.canaries_intact);
   EXPECT_TRUE(errors.empty_is_zero);
+}
+
+CudaKernel compile_for(const AttentionCase& test, Kernels kernels, CudaCompileOptions options) {
+  options.architecture = architecture_of(kernels);
+  try {
+    return compile_cuda(test.workload, gpu(), options);
+  } catch (const ToolchainError& error) {
+    ADD_FAILURE() << error.what() << "\n" << error.log();
+    throw;
+  }
 }
 
 std::vector<uint8_t> expect_gradients_match_the_oracle(const AttentionCase& test, Kernels kernels,

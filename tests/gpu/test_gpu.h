@@ -33,6 +33,9 @@ std::vector<uint8_t> expect_gradients_match_the_oracle(const AttentionCase& test
                                                        const CudaCompileOptions& options = {},
                                                        const std::optional<CudaSchedule>& schedule = {});
 
+/// The case's kernel. NVRTC's log is a failure's message.
+CudaKernel compile_for(const AttentionCase& test, Kernels kernels, CudaCompileOptions options = {});
+
 /// The errors of a case, as expect_gradients_match_the_oracle takes them.
 void expect_gradients_are_right(const AttentionCase& test, const BackwardErrors& errors);
 
