@@ -98,29 +98,47 @@ def cuda_compile_table(document):
     return f"CUDA kernels past every cache ({source(document)}):\n\n" + table(header, rows)
 
 
-def gpu_table(rows):
+GPU_SYSTEMS = {
+    "harrier": "Harrier, tuned",
+    "harrier_default": "Harrier",
+    "cudnn": "cuDNN",
+    "flex": "Flex",
+    "flex_pinned": "Flex, 64-token blocks",
+    "flash2_varlen_dense": "FlashAttention-2, dense",
+}
+
+
+def direction_table(rows, direction, command):
     """Each system's rounds of one run, as mean TFLOP/s (or microseconds where flops say nothing)."""
-    systems = ["harrier", "harrier_default", "cudnn", "flex", "flex_pinned", "flash2_varlen_dense"]
-    workloads = list(dict.fromkeys(row["workload"] for row in rows))
+    systems = [system for system in GPU_SYSTEMS if any(row["system"] == system for row in rows)]
     lines = []
-    for workload in workloads:
+    for workload in dict.fromkeys(row["workload"] for row in rows):
         cells = [workload]
         for system in systems:
-            mine = [r for r in rows if r["workload"] == workload and r["system"] == system and r["direction"] == "forward"]
+            mine = [row for row in rows if row["workload"] == workload and row["system"] == system]
             if not mine:
                 cells.append("")
             elif mine[0]["tflops"]:
-                cells.append(f"{sum(r['tflops'] for r in mine) / len(mine):.0f}")
+                cells.append(f"{sum(row['tflops'] for row in mine) / len(mine):.0f}")
             else:
-                cells.append(f"{1e3 * sum(r['ms'] for r in mine) / len(mine):.0f} us")
+                cells.append(f"{1e3 * sum(row['ms'] for row in mine) / len(mine):.0f} us")
         lines.append(cells)
     first = rows[0]
     title = (
-        f"CUDA forward, bf16, useful TFLOP/s, each system's rounds of one run averaged ({first['device']}, "
-        f"commit {first['commit']}, {first['date']}; `python3 bench/gpu.py --tune`):"
+        f"CUDA {direction}, bf16, useful TFLOP/s, each system's rounds of one run averaged ({first['device']}, "
+        f"commit {first['commit']}, {first['date']}; `{command}`):"
     )
-    header = ["workload", "Harrier, tuned", "Harrier", "cuDNN", "Flex", "Flex, 64-token blocks", "FlashAttention-2, dense"]
-    return f"{title}\n\n" + table(header, lines)
+    return f"{title}\n\n" + table(["workload"] + [GPU_SYSTEMS[system] for system in systems], lines)
+
+
+def gpu_table(rows):
+    commands = {"forward": "python3 bench/gpu.py --tune", "backward": "python3 bench/gpu.py --direction backward --tune"}
+    tables = []
+    for direction, command in commands.items():
+        mine = [row for row in rows if row["direction"] == direction]
+        if mine:
+            tables.append(direction_table(mine, direction, command))
+    return "\n\n".join(tables)
 
 
 def fill(path, tables):

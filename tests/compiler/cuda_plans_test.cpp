@@ -130,8 +130,8 @@ TEST(CudaSchedules, TakeHeadsTogetherWhoseKeysAndValuesFitTwoThirdsOfL2) {
 
 /// What was fastest on an H100: see bench/NOTES.md.
 TEST(CudaSchedules, TakeHeadsOfColumnsTogetherWhoseQueriesFitHalfOfL2OrThatGiveEveryCtaSome) {
-  const auto heads = [](int64_t heads, int64_t kv_heads, int64_t dim, int64_t tokens, bool has_lists, int64_t tile_k,
-                        int64_t ctas) {
+  const auto heads_together = [](int64_t heads, int64_t kv_heads, int64_t dim, int64_t tokens, bool has_lists,
+                                 int64_t tile_k, int64_t ctas) {
     const Shape shape{.heads = heads,
                       .kv_heads = kv_heads,
                       .head_dim = dim,
@@ -141,12 +141,12 @@ TEST(CudaSchedules, TakeHeadsOfColumnsTogetherWhoseQueriesFitHalfOfL2OrThatGiveE
     return choose_cuda_schedule(shape, sequence_of(tokens), {tile_k, has_lists, ctas, int64_t{50} << 20})
         .heads_per_group;
   };
-  EXPECT_EQ(heads(16, 16, 64, 16384, true, 64, 264), 3) << "8 MiB a head: three fit";
-  EXPECT_EQ(heads(12, 12, 64, 32768, true, 64, 264), 1) << "two do not";
-  EXPECT_EQ(heads(16, 16, 128, 32768, true, 128, 132), 1) << "not even one";
-  EXPECT_EQ(heads(16, 16, 128, 8192, false, 128, 132), 8) << "64 columns a head";
-  EXPECT_EQ(heads(32, 8, 128, 16384, false, 128, 132), 16) << "four key heads of 128 columns";
-  EXPECT_EQ(heads(4, 4, 64, 0, false, 64, 132), 4);
+  EXPECT_EQ(heads_together(16, 16, 64, 16384, true, 64, 264), 3) << "8 MiB a head: three fit";
+  EXPECT_EQ(heads_together(12, 12, 64, 32768, true, 64, 264), 1) << "two do not";
+  EXPECT_EQ(heads_together(16, 16, 128, 32768, true, 128, 132), 1) << "not even one";
+  EXPECT_EQ(heads_together(16, 16, 128, 8192, false, 128, 132), 8) << "64 columns a head";
+  EXPECT_EQ(heads_together(32, 8, 128, 16384, false, 128, 132), 16) << "four key heads of 128 columns";
+  EXPECT_EQ(heads_together(4, 4, 64, 0, false, 64, 132), 4);
 }
 
 }  // namespace
