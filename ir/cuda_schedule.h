@@ -6,7 +6,7 @@
 namespace harrier {
 
 struct CudaSchedule {
-  int heads_per_group = 1;  // heads whose rows are taken together, so that their K and V stay in L2
+  int heads_per_group = 1;  // heads whose rows (of gradients: columns) are taken together, for what they share in L2
   int split_tiles = 16;     // rows of more key tiles than this, and than a fair share, are split; 0: none is
   int split_capacity = 0;   // parts that there is room for: a fair share is what makes half as many of all rows
   bool operator==(const CudaSchedule&) const = default;

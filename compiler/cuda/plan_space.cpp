@@ -48,8 +48,8 @@ struct BackwardVariant {
   int tile_k;
   int stages;
   int ctas_per_sm;
-  int consumer_registers;
-  int producer_registers;
+  int consumer_registers = 0;  // sm_80's family leaves registers to the compiler
+  int producer_registers = 0;
 };
 
 constexpr BackwardVariant kBackwardVariants[] = {
@@ -60,14 +60,7 @@ constexpr BackwardVariant kBackwardVariants[] = {
 };
 
 /// The same on sm_80, where each 16 keys of a column and each 16 queries of a row have a warp.
-struct PortableBackwardVariant {
-  int consumers;
-  int tile_k;
-  int stages;
-  int ctas_per_sm;
-};
-
-constexpr PortableBackwardVariant kPortableBackwardVariants[] = {
+constexpr BackwardVariant kPortableBackwardVariants[] = {
     {1, 64, 2, 2},  {1, 64, 2, 3},  {1, 64, 1, 2}, {1, 64, 2, 1}, {1, 64, 1, 1},  {1, 32, 2, 2},
     {1, 32, 2, 3},  {1, 32, 1, 2},  {1, 32, 2, 1}, {1, 32, 1, 1}, {1, 96, 2, 1},  {1, 96, 1, 1},
     {1, 128, 2, 1}, {1, 128, 1, 1}, {2, 64, 2, 1}, {2, 64, 1, 1}, {2, 128, 2, 1}, {2, 128, 1, 1},
@@ -81,15 +74,6 @@ CudaPlan plan_of(const BackwardVariant& variant, const CudaPlan& chosen) {
   plan.ctas_per_sm = variant.ctas_per_sm;
   plan.consumer_registers = variant.consumer_registers;
   plan.producer_registers = variant.producer_registers;
-  return plan;
-}
-
-CudaPlan plan_of(const PortableBackwardVariant& variant, const CudaPlan& chosen) {
-  CudaPlan plan = chosen;
-  plan.consumers = variant.consumers;
-  plan.tile_k = variant.tile_k;
-  plan.stages = variant.stages;
-  plan.ctas_per_sm = variant.ctas_per_sm;
   return plan;
 }
 
