@@ -249,6 +249,9 @@ std::string kernel_text(const ExportedKernel& kernel, const ExportedWorkload& wo
   number("threads", backward ? backward_threads(plan) : cuda_threads(plan));
   number("shared_bytes", shared_bytes(plan, shape));
   number("builder_shared_bytes", builder_shared_bytes(kernel.compilation.lowered, plan));
+  const bool learns = backward && !kernel.compilation.slopes.in_loads.empty();
+  number("arrays_threads", learns ? backward_arrays_threads(plan) : 0);
+  number("arrays_shared_bytes", learns ? backward_arrays_bytes(plan, shape) : 0);
   const float slope = slope_of(kernel, workload);
   text +=
       fmt::format("     .score_scale_bits = {},\n     .slope_bits = {},\n", bits_of(kLog2OfE * slope), bits_of(slope));
@@ -284,11 +287,12 @@ std::string targets_text(size_t number, const ExportedWorkload& workload) {
 
 std::string arrays_text(size_t number, const ExportedWorkload& workload) {
   static constexpr const char* kRoles[] = {"kBitsArray", "kBiasArray", "kSegmentArray", "kPerHeadArray"};
+  static constexpr const char* kGradients[] = {"kNoGradient", "kGradientOfLoads", "kGradientOfSink"};
   if (workload.arrays.empty()) return "";
   std::string text = fmt::format("static const ArrayFacts kArrays{}[] = {{\n", number);
   for (const ExportedArray& array : workload.arrays) {
-    text += fmt::format("    {{{}, {}, {}}},\n", quoted(array.name), kRoles[static_cast<size_t>(array.role)],
-                        array.head_dimensions);
+    text += fmt::format("    {{{}, {}, {}, {}}},\n", quoted(array.name), kRoles[static_cast<size_t>(array.role)],
+                        array.head_dimensions, kGradients[static_cast<size_t>(array.gradient)]);
   }
   return text + "};\n\n";
 }

@@ -48,6 +48,10 @@ ExportedArray array_of(const CudaCompilation& compilation, const ArraySlot& slot
   if (use->role == ArrayRole::kBits) array.role = ExportedRole::kBits;
   if (use->role == ArrayRole::kBias) array.role = ExportedRole::kBias;
   if (use->role == ArrayRole::kSegment) array.role = ExportedRole::kSegment;
+  const auto is_this = [&](const LoadSlope& each) { return each.load.array == slot.name; };
+  if (std::ranges::any_of(compilation.slopes.in_loads, is_this)) array.gradient = ExportedGradient::kOfLoads;
+  const bool is_sink = compilation.lowered.softmax == SoftmaxKind::kSinkLogit;
+  if (is_sink && compilation.lowered.sink_logits == slot.name) array.gradient = ExportedGradient::kOfSink;
   if (compilation.lowered.visible) array.head_dimensions = head_dimensions(*compilation.lowered.visible, slot.name);
   return array;
 }

@@ -14,10 +14,14 @@ namespace harrier {
 /// How an array that kernels load is checked and where its elements lie, as bind_on_device has it.
 enum class ExportedRole { kBits, kBias, kSegment, kPerHead };
 
+/// Which kernel makes its gradient: none, one of its own for what scores load, the first for a sink's logit.
+enum class ExportedGradient { kNone, kOfLoads, kOfSink };
+
 struct ExportedArray {
   std::string name;
   ExportedRole role;
   unsigned head_dimensions = 0;  // bit i: the mask reads it at its head in dimension i
+  ExportedGradient gradient = ExportedGradient::kNone;
 };
 
 struct ExportedTable {

@@ -50,7 +50,7 @@ struct GradientCase {
     const auto c_view = [](const cuda::DeviceMemory& memory) {
       return harrier_kernels_tensor{memory.pointer(), 0, kHeads * kDim, kDim};
     };
-    return {c_view(d_out), c_view(d_q), c_view(d_k), c_view(d_v)};
+    return {c_view(d_out), c_view(d_q), c_view(d_k), c_view(d_v), nullptr, 0};
   }
 
   /// Gradients over ones: d_k and d_v, and d_q.
@@ -144,6 +144,154 @@ TEST(GpuExportBackward, SplitListsOfThePortableFamilyGiveTheLibrarysBits) {
   test.expect_same_bits_of_parts(kernel, exported, inputs, splitting);
 }
 
+/// A pattern whose scores and softmax read floats, with those on the device and room for their gradients.
+struct LearnedCase {
+  static constexpr int64_t kLongest = 150;
+  struct Array {
+    std::string name;
+    std::vector<int64_t> shape;
+    cuda::DeviceMemory values, gradient;
+    int64_t elements = 1;
+  };
+  cuda::DeviceMemory offsets = on_device(offsets_of({kLongest, 0, 70}));
+  CudaDeviceInputs inputs = packed_inputs(offsets, 3, kLongest);
+  std::vector<Array> arrays;
+  Workload workload = named("learned", window(90, 20));
+
+  LearnedCase() {
+    workload.pattern.score = {.scale = 0.125, .softcap = 5.0, .alibi = "slopes", .bias = "bias", .expression = {}};
+    workload.pattern.softmax = SoftmaxSinkLogit{"sinks"};
+    std::mt19937_64 random(kSeed + 2);
+    const std::vector<std::pair<std::string, std::vector<int64_t>>> shapes = {
+        {"bias", {3, 1, kLongest, kLongest}}, {"sinks", {kHeads}}, {"slopes", {kHeads}}};
+    for (const auto& [name, shape] : shapes) {
+      Array array{.name = name, .shape = shape, .values = {}, .gradient = {}};
+      for (const int64_t size : shape) array.elements *= size;
+      array.values = on_device(random_values(random, array.elements, DataType::kFloat32));
+      array.gradient = on_device(std::vector<float>(static_cast<size_t>(array.elements)));
+      inputs.arrays[name] = {.data = array.values.pointer(), .type = ElementType::kFloat32, .shape = shape};
+      arrays.push_back(std::move(array));
+    }
+  }
+
+  std::vector<harrier_kernels_array> c_views() const {
+    std::vector<harrier_kernels_array> views;
+    for (const Array& array : arrays) {
+      harrier_kernels_array& view = views.emplace_back();
+      view = {array.name.c_str(), array.gradient.pointer(), harrier_kernels_float32, 0, {}};
+      for (const int64_t size : array.shape) view.shape[view.rank++] = size;
+    }
+    return views;
+  }
+
+  /// Fills gradients with ones, so that who adds to what was there is found.
+  void clear() const {
+    for (const Array& array : arrays) {
+      overwrite(array.gradient, std::vector<float>(static_cast<size_t>(array.elements), 1.0F));
+    }
+  }
+
+  std::vector<std::vector<float>> read() const {
+    std::vector<std::vector<float>> all;
+    for (const Array& array : arrays) {
+      std::vector<float>& values = all.emplace_back(static_cast<size_t>(array.elements));
+      cuda::copy_to_host(*gpu().device, std::as_writable_bytes(std::span(values)), array.gradient.pointer());
+    }
+    return all;
+  }
+};
+
+class GpuExportLearned : public testing::TestWithParam<Kernels> {};
+
+TEST_P(GpuExportLearned, GradientsOfArraysAreTheLibrarys) {
+  const std::string architecture = architecture_of(GetParam());
+  const LearnedCase learned;
+  const GradientCase test(learned.workload, learned.inputs);
+  const CudaKernel kernel = compile_cuda(backward(learned.workload), gpu(), {.architecture = architecture});
+  CudaGradients gradients = test.views();
+  for (const LearnedCase::Array& array : learned.arrays) gradients.arrays[array.name] = array.gradient.pointer();
+  learned.clear();
+  const CudaLaunch launch =
+      kernel.prepare_backward(test.tensors.views(0), gradients, kernel.bind_on_device(learned.inputs));
+  const GradientCase::Written expected = test.run([&](cuda::Stream stream) { launch.enqueue(stream); });
+  const std::vector<std::vector<float>> expected_arrays = learned.read();
+
+  ExportedLibrary exported({{.workload = backward(learned.workload)}}, {architecture});
+  const CCall call(exported, 0, learned.inputs, test.tensors.views(0));
+  const std::vector<harrier_kernels_array> views = learned.c_views();
+  harrier_kernels_gradients wanted = test.c_views();
+  wanted.arrays = views.data();
+  wanted.array_count = static_cast<int>(views.size());
+  learned.clear();
+  const GradientCase::Written written = test.run([&](cuda::Stream stream) {
+    harrier_kernels_error error{};
+    EXPECT_EQ(exported.backward(exported.kernels(), &call.call, &wanted, stream, &error), 0) << error.message;
+  });
+  EXPECT_EQ(written.keys, expected.keys);
+  EXPECT_EQ(written.values, expected.values);
+  const std::vector<std::vector<float>> arrays = learned.read();
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    SCOPED_TRACE(learned.arrays[i].name);
+    float largest = 0, difference = 0;
+    for (size_t j = 0; j < arrays[i].size(); ++j) {
+      largest = std::max(largest, std::abs(expected_arrays[i][j]));
+      difference = std::max(difference, std::abs(arrays[i][j] - expected_arrays[i][j]));
+    }
+    EXPECT_GT(largest, 0);
+    // Sums of one array meet as they come.
+    EXPECT_LE(difference, 1e-5F * largest);
+  }
+}
+
+TEST_P(GpuExportLearned, ABatchWithoutTokensGivesZeros) {
+  const std::string architecture = architecture_of(GetParam());
+  LearnedCase learned;
+  overwrite(learned.offsets, offsets_of({0, 0, 0}));
+  const GradientCase test(learned.workload, learned.inputs);
+  ExportedLibrary exported({{.workload = backward(learned.workload)}}, {architecture});
+  const CCall call(exported, 0, learned.inputs, test.tensors.views(0));
+  const std::vector<harrier_kernels_array> views = learned.c_views();
+  harrier_kernels_gradients wanted = test.c_views();
+  wanted.arrays = views.data();
+  wanted.array_count = static_cast<int>(views.size());
+  learned.clear();
+  test.run([&](cuda::Stream stream) {
+    EXPECT_EQ(exported.backward(exported.kernels(), &call.call, &wanted, stream, nullptr), 0);
+  });
+  for (const std::vector<float>& values : learned.read()) EXPECT_EQ(values, std::vector<float>(values.size()));
+}
+
+TEST_P(GpuExportLearned, GradientsThatDoNotFitAreOneLine) {
+  const LearnedCase learned;
+  const Tensors tensors;
+  ExportedLibrary exported({{.workload = backward(learned.workload)}}, {architecture_of(GetParam())});
+  const CCall call(exported, 0, learned.inputs, tensors.views(0));
+  const harrier_kernels_tensor view = call.call.out;
+  const auto refusal = [&](const harrier_kernels_array& array) {
+    const harrier_kernels_gradients wanted = {view, view, view, view, &array, 1};
+    harrier_kernels_error error{};
+    EXPECT_EQ(exported.backward(exported.kernels(), &call.call, &wanted, nullptr, &error),
+              harrier_kernels_invalid_input);
+    return std::string(error.message);
+  };
+  const harrier_kernels_array bias = learned.c_views().front();
+  harrier_kernels_array unknown = bias, flat = bias, integers = bias, nowhere = bias;
+  unknown.name = "offsets";
+  flat.rank = 3;
+  integers.type = harrier_kernels_int32;
+  nowhere.data = 0;
+  EXPECT_THAT(refusal(unknown), HasSubstr("@offsets has no gradient"));
+  EXPECT_THAT(refusal(flat), HasSubstr("the gradient of @bias has another shape or type"));
+  EXPECT_THAT(refusal(integers), HasSubstr("the gradient of @bias has another shape or type"));
+  EXPECT_THAT(refusal(nowhere), HasSubstr("the gradient of @bias at 0x0 is not device memory"));
+  const harrier_kernels_gradients nothing = {view, view, view, view, nullptr, 2};
+  harrier_kernels_error error{};
+  exported.backward(exported.kernels(), &call.call, &nothing, nullptr, &error);
+  EXPECT_THAT(error.message, HasSubstr("2 gradients of arrays are wanted, but `arrays` is null"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GpuExportLearned, testing::Values(Kernels::kOwn, Kernels::kPortable));
+
 TEST(GpuExportBackward, WhatIsWrongIsOneLine) {
   const Tensors tensors;
   const cuda::DeviceMemory offsets = on_device(offsets_of({300, 212}));
@@ -152,7 +300,7 @@ TEST(GpuExportBackward, WhatIsWrongIsOneLine) {
   const CCall gradients_call(exported, 0, inputs, tensors.views(0));
   const CCall forward_call(exported, 1, inputs, tensors.views(0));
   const harrier_kernels_tensor view = gradients_call.call.out;
-  const harrier_kernels_gradients right = {view, view, view, view};
+  const harrier_kernels_gradients right = {view, view, view, view, nullptr, 0};
   harrier_kernels_error error{};
   EXPECT_EQ(exported.launch(exported.kernels(), &gradients_call.call, nullptr, &error), harrier_kernels_invalid_input);
   EXPECT_THAT(error.message, HasSubstr("window has direction backward: call harrier_kernels_backward"));

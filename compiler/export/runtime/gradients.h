@@ -23,6 +23,46 @@ static int set_gradient_maps(const harrier_kernels* kernels, const LaunchPlan* p
   return code;
 }
 
+// Where the gradients of arrays go. The plan has checked the shapes of the arrays themselves.
+static int set_array_gradients(const harrier_kernels* kernels, const harrier_kernels_call* call,
+                               const harrier_kernels_gradients* gradients, LaunchPlan* plan,
+                               harrier_kernels_error* error) {
+  const WorkloadFacts* workload = plan->workload;
+  if (gradients->array_count < 0 || (gradients->array_count > 0 && gradients->arrays == NULL)) {
+    return fail(error, harrier_kernels_invalid_input,
+                "%d gradients of arrays are wanted, but `arrays` is null: name them", gradients->array_count);
+  }
+  for (int i = 0; i < gradients->array_count; ++i) {
+    const harrier_kernels_array* array = &gradients->arrays[i];
+    const char* name = array->name != NULL ? array->name : "";
+    int slot = 0;
+    while (slot < workload->array_count && strcmp(workload->arrays[slot].name, name) != 0) ++slot;
+    if (slot == workload->array_count || workload->arrays[slot].gradient == kNoGradient) {
+      return fail(error, harrier_kernels_invalid_input,
+                  "@%.48s has no gradient: only floats that scores or the softmax read have one; leave it out", name);
+    }
+    const harrier_kernels_array* bound = find_array(call, name);
+    int fits = array->rank == bound->rank;
+    int64_t elements = 1;
+    for (int d = 0; fits && d < bound->rank; ++d) {
+      fits = array->shape[d] == bound->shape[d];
+      elements *= bound->shape[d];
+    }
+    if (!fits || array->type != harrier_kernels_float32) {
+      return fail(error, harrier_kernels_invalid_input,
+                  "the gradient of @%.48s has another shape or type than float32 of its array's: make it so", name);
+    }
+    if (elements == 0) continue;
+    const int code = check_address(kernels, array->data, "the gradient of @", name, sizeof(float), error);
+    if (code) return code;
+    BackwardPlan* backward = &plan->backward;
+    backward->params.d_arrays[slot] = array->data;
+    backward->array_bytes[slot] = elements * (int64_t)sizeof(float);
+    if (workload->arrays[slot].gradient == kGradientOfLoads) backward->learns = 1;
+  }
+  return harrier_kernels_success;
+}
+
 // Checks all addresses of a call and of its gradients and puts them into the plan.
 static int set_gradients(const harrier_kernels* kernels, const harrier_kernels_call* call,
                          const harrier_kernels_gradients* gradients, LaunchPlan* plan, harrier_kernels_error* error) {
@@ -44,6 +84,7 @@ static int set_gradients(const harrier_kernels* kernels, const harrier_kernels_c
   for (int i = 0; i < 8 && !code; ++i) code = check_tensor(kernels, all[i], error);
   if (!code) code = check_lengths_and_arrays(kernels, call, error);
   if (!code && queries > 0) code = check_address(kernels, call->lse.data, "", "lse", sizeof(float), error);
+  if (!code) code = set_array_gradients(kernels, call, gradients, plan, error);
   if (code) return code;
 
   BackwardParams* params = &plan->backward.params;
@@ -94,6 +135,19 @@ static int join_parts(const harrier_kernels* kernels, void* function, const Orde
   return enqueue(kernels, function, grid, kBuildThreads, 0, parameters, stream, error);
 }
 
+// What kernels add gradients of arrays to.
+static int clear_arrays(const harrier_kernels* kernels, const BackwardPlan* backward, void* stream,
+                        harrier_kernels_error* error) {
+  int code = harrier_kernels_success;
+  for (int i = 0; i < kMaxArrays && !code; ++i) {
+    if (backward->array_bytes[i] == 0) continue;
+    code = check(&kernels->driver,
+                 kernels->driver.fill_bytes(backward->params.d_arrays[i], 0, (size_t)backward->array_bytes[i], stream),
+                 "clearing gradients of arrays", error);
+  }
+  return code;
+}
+
 static int enqueue_gradients(const harrier_kernels* kernels, LaunchPlan* plan, uint64_t workspace, void* stream,
                              harrier_kernels_error* error) {
   enum { kWarpgroupQueries = 64, kWarpgroupThreads = 128 };
@@ -103,7 +157,8 @@ static int enqueue_gradients(const harrier_kernels* kernels, LaunchPlan* plan, u
   BackwardParams* params = &backward->params;
   const int64_t heads = plan->workload->heads;
   void* parameters[] = {params};
-  int code = build_rows(kernels, plan, workspace, stream, error);
+  int code = clear_arrays(kernels, backward, stream, error);
+  if (!code) code = build_rows(kernels, plan, workspace, stream, error);
   if (!code && backward->count > 0) code = build_columns(kernels, plan, stream, error);
   const Grid places = {plan->rows, heads, 1};
   if (!code) code = enqueue(kernels, kernel->stats, places, kBuildThreads, 0, parameters, stream, error);
@@ -117,6 +172,11 @@ static int enqueue_gradients(const harrier_kernels* kernels, LaunchPlan* plan, u
   } else if (!code && plan->rows > 0) {
     const Grid ctas = {smaller(kernel->most_row_ctas, plan->items), 1, 1};
     code = enqueue(kernels, kernel->rows, ctas, facts->threads, facts->shared_bytes, parameters, stream, error);
+  }
+  if (!code && backward->learns && backward->count > 0) {
+    const Grid ctas = {smaller(kernel->most_array_ctas, backward->items), 1, 1};
+    code = enqueue(kernels, kernel->arrays, ctas, facts->arrays_threads, facts->arrays_shared_bytes, parameters, stream,
+                   error);
   }
   if (!code) {
     code = join_parts(kernels, kernel->join_columns, &backward->columns.order, facts->tile_k, params, stream, error);

@@ -194,7 +194,8 @@ static int launch_any(const harrier_kernels* kernels, const harrier_kernels_call
     return fail(error, harrier_kernels_invalid_input,
                 "a packed batch needs cu_query on the device: batch + 1 offsets of int32");
   }
-  if (plan.rows == 0 && plan.backward.count == 0) return succeed(error);
+  const int learns = backward && gradients->array_count != 0;
+  if (plan.rows == 0 && plan.backward.count == 0 && !learns) return succeed(error);
   int pushed = 0;
   code = enter_context(kernels, &pushed, error);
   if (code) return code;

@@ -30,6 +30,7 @@ typedef struct LoadedKernel {
   void* columns;
   void* rows;     // null where there are maps
   void* queries;  // null where there are none
+  void* arrays;   // null where scores load nothing that has a gradient
   void* join_columns;
   void* join_rows;  // null where there are maps
   void* transpose_lists;
@@ -37,6 +38,7 @@ typedef struct LoadedKernel {
   void* order_columns;
   int most_ctas;      // that run at a time: of `forward` or `columns`
   int most_row_ctas;  // of `rows`
+  int most_array_ctas;
 } LoadedKernel;
 
 // The kernels of one workload that were loaded.
@@ -64,8 +66,10 @@ typedef struct BackwardPlan {
   BackwardParams params;
   TransposeParams transpose;
   ColumnOrderParams columns;
-  int64_t count;  // columns of one head
-  int64_t items;  // of their order at most
+  int64_t count;                    // columns of one head
+  int64_t items;                    // of their order at most
+  int64_t array_bytes[kMaxArrays];  // of gradients of arrays, by slot; 0: not wanted
+  int learns;                       // 1: some are of what scores load
 } BackwardPlan;
 
 typedef struct LaunchPlan {

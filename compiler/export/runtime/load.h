@@ -16,9 +16,9 @@ static void unload_kernel(const Driver* driver, const LoadedKernel* kernel) {
 }
 
 // How many CTAs of a kernel run at a time. A CUresult.
-static int count_ctas(const harrier_kernels* kernels, const KernelFacts* facts, void* function, int* most) {
+static int count_ctas(const harrier_kernels* kernels, void* function, int threads, int shared_bytes, int* most) {
   int ctas = 0;
-  const int result = kernels->driver.occupancy(&ctas, function, facts->threads, (size_t)facts->shared_bytes);
+  const int result = kernels->driver.occupancy(&ctas, function, threads, (size_t)shared_bytes);
   *most = ctas * kernels->multiprocessors;
   return !result && ctas < 1 ? kCudaLaunchOutOfResources : result;
 }
@@ -44,25 +44,32 @@ static int find_forward(const harrier_kernels* kernels, const KernelFacts* facts
   const Entry entries[] = {{kernel->kernel_module, "harrier_forward", facts->shared_bytes, &kernel->forward},
                            {kernel->kernel_module, "harrier_combine", 0, &kernel->combine}};
   const int result = find_entries(&kernels->driver, entries, 2);
-  return result ? result : count_ctas(kernels, facts, kernel->forward, &kernel->most_ctas);
+  if (result) return result;
+  return count_ctas(kernels, kernel->forward, facts->threads, facts->shared_bytes, &kernel->most_ctas);
 }
 
 static int find_backward(const harrier_kernels* kernels, const KernelFacts* facts, LoadedKernel* kernel) {
   void* const module = kernel->kernel_module;
   void* const builder = kernel->builder_module;
-  const int bytes = facts->shared_bytes;
-  const Entry entries[] = {{module, "harrier_backward_stats", 0, &kernel->stats},
-                           {module, "harrier_backward_columns", bytes, &kernel->columns},
-                           {module, "harrier_join_columns", 0, &kernel->join_columns},
-                           {module, facts->maps ? "harrier_backward_queries" : NULL, 0, &kernel->queries},
-                           {module, facts->maps ? NULL : "harrier_backward_rows", bytes, &kernel->rows},
-                           {module, facts->maps ? NULL : "harrier_join_rows", 0, &kernel->join_rows},
-                           {builder, facts->lists ? "harrier_transpose_lists" : NULL, 0, &kernel->transpose_lists},
-                           {builder, "harrier_measure_columns", 0, &kernel->measure_columns},
-                           {builder, "harrier_order_columns", 0, &kernel->order_columns}};
+  const int bytes = facts->shared_bytes, threads = facts->threads, learns = facts->arrays_threads > 0;
+  const Entry entries[] = {
+      {module, "harrier_backward_stats", 0, &kernel->stats},
+      {module, "harrier_backward_columns", bytes, &kernel->columns},
+      {module, learns ? "harrier_backward_arrays" : NULL, facts->arrays_shared_bytes, &kernel->arrays},
+      {module, "harrier_join_columns", 0, &kernel->join_columns},
+      {module, facts->maps ? "harrier_backward_queries" : NULL, 0, &kernel->queries},
+      {module, facts->maps ? NULL : "harrier_backward_rows", bytes, &kernel->rows},
+      {module, facts->maps ? NULL : "harrier_join_rows", 0, &kernel->join_rows},
+      {builder, facts->lists ? "harrier_transpose_lists" : NULL, 0, &kernel->transpose_lists},
+      {builder, "harrier_measure_columns", 0, &kernel->measure_columns},
+      {builder, "harrier_order_columns", 0, &kernel->order_columns}};
   int result = find_entries(&kernels->driver, entries, (int)(sizeof entries / sizeof entries[0]));
-  if (!result) result = count_ctas(kernels, facts, kernel->columns, &kernel->most_ctas);
-  if (!result && !facts->maps) result = count_ctas(kernels, facts, kernel->rows, &kernel->most_row_ctas);
+  if (!result) result = count_ctas(kernels, kernel->columns, threads, bytes, &kernel->most_ctas);
+  if (!result && !facts->maps) result = count_ctas(kernels, kernel->rows, threads, bytes, &kernel->most_row_ctas);
+  if (!result && learns) {
+    result = count_ctas(kernels, kernel->arrays, facts->arrays_threads, facts->arrays_shared_bytes,
+                        &kernel->most_array_ctas);
+  }
   return result;
 }
 

@@ -13,11 +13,15 @@ typedef struct Image {
 
 typedef enum ArrayRole { kBitsArray, kBiasArray, kSegmentArray, kPerHeadArray } ArrayRole;
 
+// Which kernel makes an array's gradient: none, one of its own for what scores load, the first for a sink's logit.
+typedef enum ArrayGradient { kNoGradient, kGradientOfLoads, kGradientOfSink } ArrayGradient;
+
 // An array that kernels load, in slot order.
 typedef struct ArrayFacts {
   const char* name;
   ArrayRole role;
   unsigned head_dimensions;  // bit i: the mask reads it at its head in dimension i
+  ArrayGradient gradient;
 } ArrayFacts;
 
 // The block table of a mask.
@@ -45,6 +49,8 @@ typedef struct KernelFacts {
   int threads;
   int shared_bytes;
   int builder_shared_bytes;
+  int arrays_threads;  // of the kernel that makes gradients of what scores load; 0: there is none
+  int arrays_shared_bytes;
   uint32_t score_scale_bits;  // of a float
   uint32_t slope_bits;        // likewise: of the score in q . k, where kernels of gradients fold it
   int has_schedule;           // 0: as the launch's lengths and the GPU's L2 suggest
