@@ -110,7 +110,7 @@ std::optional<int64_t> parse_integer(std::string_view cell) {
   return result.ec == std::errc{} ? std::optional(value) : std::nullopt;
 }
 
-std::string quote(const std::string& cell) {
+std::string quoted_cell(const std::string& cell) {
   if (!is_plain_text(cell)) return "bytes that are no text";
   return "'" + (cell.size() > kLongestQuote ? cell.substr(0, kLongestQuote) + "..." : cell) + "'";
 }
@@ -126,7 +126,7 @@ std::optional<std::size_t> find_length_column(const Row& row, const std::string&
   if (found != row.cells.end()) return static_cast<std::size_t>(found - row.cells.begin());
   if (parse_integer(row.cells[0])) return std::nullopt;
   refuse("{}:{}: found {}, expected a column named length or a number; name the column of the lengths 'length'", path,
-         row.line, quote(row.cells[0]));
+         row.line, quoted_cell(row.cells[0]));
 }
 
 int64_t read_length(const Row& row, std::size_t column, const std::string& path) {
@@ -137,7 +137,7 @@ int64_t read_length(const Row& row, std::size_t column, const std::string& path)
   const std::string& cell = row.cells[column];
   const std::optional<int64_t> length = parse_integer(cell);
   if (!length || *length < 0 || *length > kMaxInt32) {
-    refuse("{}:{}: found {}, expected a length in 0..{}; correct or remove the row", path, row.line, quote(cell),
+    refuse("{}:{}: found {}, expected a length in 0..{}; correct or remove the row", path, row.line, quoted_cell(cell),
            kMaxInt32);
   }
   return *length;

@@ -90,7 +90,7 @@ std::string print_histogram(const HistogramLength& histogram) {
   return fmt::format("histogram({})", text);
 }
 
-std::string quote(const std::string& path) {
+std::string quoted_path(const std::string& path) {
   std::string text = "\"";
   for (const char letter : path) {
     if (letter == '"' || letter == '\\') text += '\\';
@@ -100,12 +100,12 @@ std::string quote(const std::string& path) {
 }
 
 /// The clauses of shape and pattern, each with its name and its value.
-struct Clause {
+struct PrintedClause {
   const char* name;
   std::string value;
 };
 
-std::vector<Clause> clauses_of(const Shape& shape) {
+std::vector<PrintedClause> clauses_of(const Shape& shape) {
   return {{"heads", fmt::format("{}", shape.heads)},
           {"kv_heads", fmt::format("{}", shape.kv_heads)},
           {"head_dim", fmt::format("{}", shape.head_dim)},
@@ -114,16 +114,16 @@ std::vector<Clause> clauses_of(const Shape& shape) {
           {"direction", shape.direction == Direction::kForward ? "forward" : "backward"}};
 }
 
-std::vector<Clause> clauses_of(const Pattern& pattern) {
+std::vector<PrintedClause> clauses_of(const Pattern& pattern) {
   return {{"mask", print(pattern.mask)},
           {"padding", print_padding(pattern.padding)},
           {"score", print_score(pattern.score)},
           {"softmax", print_softmax(pattern.softmax)}};
 }
 
-std::string join(const std::vector<Clause>& clauses, const char* separator) {
+std::string join(const std::vector<PrintedClause>& clauses, const char* separator) {
   std::string text;
-  for (const Clause& clause : clauses) {
+  for (const PrintedClause& clause : clauses) {
     if (!text.empty()) text += separator;
     fmt::format_to(std::back_inserter(text), "{} {}", clause.name, clause.value);
   }
@@ -167,14 +167,14 @@ std::string print(const LengthDistribution& distribution) {
                            lognormal.min, lognormal.max);
       },
       [](const HistogramLength& histogram) { return print_histogram(histogram); },
-      [](const TraceLength& trace) { return fmt::format("trace({})", quote(trace.path)); });
+      [](const TraceLength& trace) { return fmt::format("trace({})", quoted_path(trace.path)); });
 }
 
 std::string print(const Workload& workload) {
   std::string text = workload.name.empty() ? "attention {\n" : fmt::format("attention {} {{\n", workload.name);
   const auto out = std::back_inserter(text);
   fmt::format_to(out, "  {}\n", print(workload.shape));
-  for (const Clause& clause : clauses_of(workload.pattern)) {
+  for (const PrintedClause& clause : clauses_of(workload.pattern)) {
     fmt::format_to(out, "  {:<8}{}\n", clause.name, clause.value);
   }
   fmt::format_to(out, "  {:<8}{}  batch {}\n}}\n", "lengths", print(workload.lengths), workload.batch);

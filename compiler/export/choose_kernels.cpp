@@ -11,9 +11,9 @@
 namespace harrier {
 namespace {
 
-using Times = std::vector<std::vector<double>>;
+using TimeTable = std::vector<std::vector<double>>;
 
-void check_times(const Times& microseconds, double most_slowdown) {
+void check_times(const TimeTable& microseconds, double most_slowdown) {
   if (microseconds.empty()) throw InvalidInput("there are 0 candidates to export, needed is 1: add the default plan");
   if (!(most_slowdown >= 1)) {
     throw InvalidInput(fmt::format("a slowdown of at most {} is wanted, the least is 1: raise it", most_slowdown));
@@ -30,8 +30,8 @@ void check_times(const Times& microseconds, double most_slowdown) {
 }
 
 /// How many times as long as the best of its bucket each takes.
-Times slowdowns_of(const Times& microseconds) {
-  Times slowdowns = microseconds;
+TimeTable slowdowns_of(const TimeTable& microseconds) {
+  TimeTable slowdowns = microseconds;
   for (size_t bucket = 0; bucket < microseconds.front().size(); ++bucket) {
     double best = std::numeric_limits<double>::infinity();
     for (const std::vector<double>& row : microseconds) best = std::min(best, row[bucket]);
@@ -45,7 +45,7 @@ Times slowdowns_of(const Times& microseconds) {
 
 class Cover {
  public:
-  Cover(const Times& slowdowns, double most_slowdown) : slowdowns_(slowdowns), most_(most_slowdown) {}
+  Cover(const TimeTable& slowdowns, double most_slowdown) : slowdowns_(slowdowns), most_(most_slowdown) {}
 
   std::vector<size_t> find() const {
     std::vector<size_t> kept;
@@ -99,15 +99,15 @@ class Cover {
     return best;
   }
 
-  const Times& slowdowns_;
+  const TimeTable& slowdowns_;
   double most_;
 };
 
 }  // namespace
 
-KernelChoice choose_kernels(const Times& microseconds, double most_slowdown) {
+KernelChoice choose_kernels(const TimeTable& microseconds, double most_slowdown) {
   check_times(microseconds, most_slowdown);
-  const Times slowdowns = slowdowns_of(microseconds);
+  const TimeTable slowdowns = slowdowns_of(microseconds);
   KernelChoice choice{.kept = Cover(slowdowns, most_slowdown).find(), .of_bucket = {}};
   for (size_t bucket = 0; bucket < microseconds.front().size(); ++bucket) {
     const auto fastest =

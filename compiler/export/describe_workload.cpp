@@ -13,7 +13,7 @@
 namespace harrier {
 namespace {
 
-[[noreturn]] void refuse(const std::string& name, const std::string& what) {
+[[noreturn]] void refuse_export(const std::string& name, const std::string& what) {
   throw InvalidInput(fmt::format("{} cannot be exported: {}", name, what));
 }
 
@@ -39,10 +39,11 @@ unsigned head_dimensions(const Expression& expression, const std::string& array)
 ExportedArray array_of(const CudaCompilation& compilation, const ArraySlot& slot, const std::vector<ArrayUse>& uses) {
   const auto use = std::ranges::find(uses, slot.name, &ArrayUse::name);
   if (use == uses.end() || use->role == ArrayRole::kExpressionInt || use->role == ArrayRole::kExpressionFloat) {
-    refuse(compilation.workload.name,
-           fmt::format("@{} is read in a way that needs it on the host when it is bound: run this pattern through the "
-                       "library",
-                       slot.name.substr(0, slot.name.find('.'))));
+    refuse_export(
+        compilation.workload.name,
+        fmt::format("@{} is read in a way that needs it on the host when it is bound: run this pattern through the "
+                    "library",
+                    slot.name.substr(0, slot.name.find('.'))));
   }
   ExportedArray array{.name = slot.name, .role = ExportedRole::kPerHead};
   if (use->role == ArrayRole::kBits) array.role = ExportedRole::kBits;
@@ -77,9 +78,9 @@ void find_table(const std::string& workload, const Mask& mask, ExportedTable& ta
                  .counted = true};
         if (const auto* source = std::get_if<BigBirdTable>(&bigbird.source)) table.data = source->array;
         if (std::holds_alternative<BigBirdSeed>(bigbird.source)) {
-          refuse(workload,
-                 "bigbird(seed=...) draws its blocks on the host for each length: give them as an array of "
-                 "bigbird(table=...)");
+          refuse_export(workload,
+                        "bigbird(seed=...) draws its blocks on the host for each length: give them as an array of "
+                        "bigbird(table=...)");
         }
       },
       [&](const And& node) { in_each(node.operands); }, [&](const Or& node) { in_each(node.operands); },
@@ -116,9 +117,10 @@ ExportedWorkload describe_workload(const CudaCompilation& compilation) {
   const std::vector<ArrayUse> uses = array_uses(pattern);
   for (const ArraySlot& slot : compilation.pattern.arrays) exported.arrays.push_back(array_of(compilation, slot, uses));
   if (looks_tables_up(compilation.lowered, compilation.plan)) {
-    refuse(compilation.workload.name,
-           "its mask looks block tables up pair by pair, which needs them on the host: use one table whose blocks hold "
-           "rows of 64 or 128 queries, or divide them");
+    refuse_export(
+        compilation.workload.name,
+        "its mask looks block tables up pair by pair, which needs them on the host: use one table whose blocks hold "
+        "rows of 64 or 128 queries, or divide them");
   }
   find_table(compilation.workload.name, pattern.mask, exported.table);
   return exported;

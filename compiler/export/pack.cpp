@@ -21,13 +21,14 @@ namespace {
 
 using Json = nlohmann::json;
 
-[[noreturn]] void refuse(const std::string& path, const std::string& what) {
+[[noreturn]] void refuse_pack(const std::string& path, const std::string& what) {
   throw InvalidInput(fmt::format("{}: {}: `harrier export --format pack` makes a new one", path, what));
 }
 
 cuda::CudaBinary image_of(const std::string& path, const std::string& digest, std::vector<char> bytes,
                           const std::string& facts) {
-  if (sha256_of(bytes) != digest) refuse(path, fmt::format("image {} does not have the SHA-256 that names it", digest));
+  if (sha256_of(bytes) != digest)
+    refuse_pack(path, fmt::format("image {} does not have the SHA-256 that names it", digest));
   cuda::CudaBinary binary;
   binary.image = std::move(bytes);
   const Json json = Json::parse(facts);
@@ -46,9 +47,10 @@ class PackReader {
   explicit PackReader(const std::string& path) : database_(path, sqlite::OpenMode::kImmutable), path_(path) {}
 
   KernelPack read() {
-    if (database_.integer("PRAGMA application_id") != kPackApplication) refuse(path_, "it is no pack of Harrier's");
+    if (database_.integer("PRAGMA application_id") != kPackApplication)
+      refuse_pack(path_, "it is no pack of Harrier's");
     if (const int64_t version = database_.integer("PRAGMA user_version"); version != kPackVersion) {
-      refuse(path_, fmt::format("it is a pack of version {}, this Harrier reads {}", version, kPackVersion));
+      refuse_pack(path_, fmt::format("it is a pack of version {}, this Harrier reads {}", version, kPackVersion));
     }
     sqlite::Rows images = database_.query("SELECT sha256, bytes, facts FROM image");
     while (images.next()) {
@@ -57,7 +59,7 @@ class PackReader {
     }
     const std::string text = database_.text("SELECT text FROM manifest");
     if (sha256_of(text) != database_.text("SELECT sha256 FROM manifest")) {
-      refuse(path_, "its manifest does not have its SHA-256");
+      refuse_pack(path_, "its manifest does not have its SHA-256");
     }
     pack_.path = path_;
     const Json manifest = Json::parse(text);
@@ -77,7 +79,7 @@ class PackReader {
     PackedTarget target{.architecture = json.at("architecture").get<std::string>(), .plans = {}, .tree = {}};
     for (const Json& kernel : json.at("kernels")) {
       const auto choice = autotune::choice_of(kernel.at("choice").get<std::string>());
-      if (!choice) refuse(path_, "it has a plan that this Harrier does not know");
+      if (!choice) refuse_pack(path_, "it has a plan that this Harrier does not know");
       target.plans.push_back({.plan = choice->plan, .schedule = choice->schedule});
       for (const Json& code : kernel.at("codes")) {
         pack_.codes[code.at("source").get<std::string>()] = {.kernel = image(code.at("kernel").get<std::string>()),
@@ -95,7 +97,8 @@ class PackReader {
 
   const cuda::CudaBinary& image(const std::string& digest) const {
     const auto found = images_.find(digest);
-    if (found == images_.end()) refuse(path_, fmt::format("its manifest names image {}, which is not there", digest));
+    if (found == images_.end())
+      refuse_pack(path_, fmt::format("its manifest names image {}, which is not there", digest));
     return found->second;
   }
 
@@ -117,13 +120,13 @@ bool fits(const std::string& architecture, const cuda::DeviceFacts& facts) {
 
 KernelPack load_pack(const std::string& path) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) refuse(path, "no such file");
+  if (!std::filesystem::is_regular_file(path, error)) refuse_pack(path, "no such file");
   try {
     return PackReader(path).read();
   } catch (const sqlite::SqliteError& failure) {
-    refuse(path, failure.what());
+    refuse_pack(path, failure.what());
   } catch (const Json::exception& failure) {
-    refuse(path, fmt::format("its manifest cannot be read ({})", failure.what()));
+    refuse_pack(path, fmt::format("its manifest cannot be read ({})", failure.what()));
   }
 }
 

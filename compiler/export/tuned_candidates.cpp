@@ -24,13 +24,13 @@ struct MeasuredTime {
 };
 
 /// Of choices, by their texts: the latest.
-using Times = std::map<std::string, MeasuredTime>;
+using TimesByChoice = std::map<std::string, MeasuredTime>;
 
 /// Times at lengths, and what the default took.
 struct TimesAtLengths {
   LengthBucket bucket;
   double default_us = 0;
-  Times times = {};
+  TimesByChoice times = {};
 };
 
 /// What is known of one kind of GPU and version: times at lengths.
@@ -162,7 +162,7 @@ double apart(const LengthBucket& a, const LengthBucket& b) {
 }
 
 /// The times at these lengths, or at the nearest that were tuned there.
-const Times& times_for(const Source& source, const LengthBucket& bucket) {
+const TimesByChoice& times_for(const Source& source, const LengthBucket& bucket) {
   const auto nearest = std::ranges::min_element(source.lengths, {},
                                                 [&](const auto& entry) { return apart(entry.second.bucket, bucket); });
   return nearest->second.times;

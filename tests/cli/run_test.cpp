@@ -44,15 +44,15 @@ Geometry two_sequences() {
   return {.sequences = {{70, 70, 70, 70, 0, 0}, {33, 33, 33, 33, 70, 70}}, .query_tokens = 103, .key_tokens = 103};
 }
 
-constexpr const char* kPacked =
+constexpr const char* kPackedWorkload =
     "attention p { heads 4 kv_heads 2 head_dim 32 value_dim 16 mask causal & window(20, 0) lengths fixed(64) }";
 
 TEST_F(RunTest, PackedArraysGiveWhatTheOracleGives) {
-  const std::string file = write_text("packed.attn", kPacked);
+  const std::string file = write_text("packed.attn", kPackedWorkload);
   const NpyArray q = draw({103, 4, 32});
   const NpyArray k = draw({103, 2, 32});
   const NpyArray v = draw({103, 2, 16});
-  const Workload workload = parse_workload(kPacked);
+  const Workload workload = parse_workload(kPackedWorkload);
   const oracle::Forward expected =
       oracle::forward(workload.pattern, workload.shape, two_sequences(), {}, doubles(q), doubles(k), doubles(v));
   const NpyArray reference = make_array<double>(ElementType::kFloat64, {103, 4, 16}, expected.out);

@@ -6,6 +6,7 @@
 #include <rapidcheck.h>
 
 #include "ir/text.h"
+#include "packed_batch.h"
 #include "support/random_draws.h"
 #include "support/random_pattern.h"
 
@@ -15,13 +16,9 @@ namespace {
 using testing::ElementsAre;
 using Tiles = autotune::RowTiles;
 
-Geometry packed(int64_t batch, int64_t length) {
-  return packed_geometry(std::vector<int64_t>(static_cast<size_t>(batch), length));
-}
-
 TEST(BatchRows, CountTilesAsTheyAre) {
   const Workload workload = parse_workload("attention a { heads 2 dtype bf16 mask causal lengths fixed(256) }");
-  const LengthDraw draw{.geometry = packed(2, 256), .bindings = {}};
+  const LengthDraw draw{.geometry = packed_batch(2, 256), .bindings = {}};
   CudaPlan plan{.consumers = 1, .tile_k = 64, .box_rows = 64};
   const autotune::BatchRows rows = batch_rows(workload, draw, plan);
   ASSERT_EQ(rows.heads.size(), 1);
@@ -40,7 +37,7 @@ TEST(BatchRows, HeadsWithTablesOfTheirOwnAreCountedApart) {
       parse_workload("attention a { heads 2 dtype bf16 mask blocks(64, @table) lengths fixed(128) }");
   const std::vector<uint8_t> table = {1, 1, 0, 1, 1, 0, 0, 0};
   const LengthDraw draw{
-      .geometry = packed(1, 128),
+      .geometry = packed_batch(1, 128),
       .bindings = {{"table", {.data = table.data(), .type = ElementType::kUInt8, .shape = {2, 2, 2}}}}};
   const CudaPlan plan{.consumers = 1, .tile_k = 64, .box_rows = 64};
   const autotune::BatchRows rows = batch_rows(workload, draw, plan);
@@ -54,7 +51,7 @@ TEST(BatchRows, RowsMayHoldSeveralBlocksOfQueries) {
       parse_workload("attention a { heads 1 dtype bf16 mask blocks(32, @table) lengths fixed(128) }");
   // Two blocks of queries see the same key block, the next two see one each.
   const std::vector<uint8_t> table = {1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0};
-  const LengthDraw draw{.geometry = packed(1, 128),
+  const LengthDraw draw{.geometry = packed_batch(1, 128),
                         .bindings = {{"table", {.data = table.data(), .type = ElementType::kUInt8, .shape = {4, 4}}}}};
   const CudaPlan plan{.consumers = 1, .tile_k = 64, .box_rows = 32, .row_blocks = 2};
   EXPECT_THAT(batch_rows(workload, draw, plan).heads.at(0), ElementsAre(Tiles{1, 0}, Tiles{0, 1}));
@@ -67,7 +64,7 @@ TEST(BatchRows, ColumnsOfAKeyHeadPassTheRowsOfEveryHeadThatReadsIt) {
   const Workload workload =
       parse_workload("attention a { heads 4 kv_heads 2 dtype bf16 direction backward mask causal lengths fixed(256) }");
   const autotune::BatchRows rows =
-      batch_rows(workload, {.geometry = packed(1, 256), .bindings = {}}, backward_plan(128));
+      batch_rows(workload, {.geometry = packed_batch(1, 256), .bindings = {}}, backward_plan(128));
   ASSERT_EQ(rows.columns.size(), 1) << "heads are alike";
   EXPECT_THAT(rows.columns[0], ElementsAre(Tiles{4, 4}, Tiles{0, 4}));
   EXPECT_THAT(rows.heads[0], ElementsAre(Tiles{0, 1}, Tiles{0, 1}, Tiles{1, 1}, Tiles{1, 1}));
@@ -80,7 +77,7 @@ TEST(BatchRows, ColumnsOfHeadsWithTablesOfTheirOwnAreCountedApart) {
       "attention a { heads 2 dtype bf16 direction backward mask blocks(64, @table) lengths fixed(192) }");
   const std::vector<uint8_t> table = {1, 0, 0, 0, 0, 1, 1, 0, 0, /* head 1: */ 1, 1, 1, 0, 0, 0, 0, 0, 0};
   const LengthDraw draw{
-      .geometry = packed(1, 192),
+      .geometry = packed_batch(1, 192),
       .bindings = {{"table", {.data = table.data(), .type = ElementType::kUInt8, .shape = {2, 3, 3}}}}};
   const autotune::BatchRows rows = batch_rows(workload, draw, backward_plan(64));
   ASSERT_EQ(rows.columns.size(), 2);
@@ -92,7 +89,7 @@ TEST(BatchRows, ColumnsOfHeadsWithTablesOfTheirOwnAreCountedApart) {
   const Workload of_32 = parse_workload(
       "attention a { heads 1 dtype bf16 direction backward mask blocks(32, @table) lengths fixed(128) }");
   const LengthDraw small{
-      .geometry = packed(1, 128),
+      .geometry = packed_batch(1, 128),
       .bindings = {{"table", {.data = halves.data(), .type = ElementType::kUInt8, .shape = {4, 4}}}}};
   EXPECT_THAT(batch_rows(of_32, small, backward_plan(64)).columns.at(0), ElementsAre(Tiles{0, 2}, Tiles{0, 2}));
 }

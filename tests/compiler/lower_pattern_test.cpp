@@ -21,11 +21,11 @@
 namespace harrier {
 namespace {
 
-constexpr int64_t kHeads = 3;
+constexpr int64_t kHeadCount = 3;
 
 Shape test_shape() {
   Shape shape;
-  shape.heads = kHeads;
+  shape.heads = kHeadCount;
   shape.kv_heads = 1;
   return shape;
 }
@@ -34,7 +34,7 @@ Shape test_shape() {
 template <typename Visit>
 void for_each_pair(const Geometry& geometry, Visit visit) {
   for (int64_t b = 0; b < std::ssize(geometry.sequences); ++b) {
-    for (int64_t h = 0; h < kHeads; ++h) {
+    for (int64_t h = 0; h < kHeadCount; ++h) {
       for (int64_t q = 0; q < geometry.sequences[b].query_length; ++q) {
         for (int64_t k = 0; k < geometry.sequences[b].key_length; ++k) visit(b, h, q, k);
       }
@@ -64,11 +64,11 @@ TEST(LowerPattern, VisibleIsTheMultiplicityOfEveryPair) {
       const oracle::Position at{b, h, q, k};
       std::vector<int64_t> table_counts;
       for (const Mask& table : tables) {
-        table_counts.push_back(oracle::multiplicity(table, at, geometry, arrays.bindings, kHeads));
+        table_counts.push_back(oracle::multiplicity(table, at, geometry, arrays.bindings, kHeadCount));
       }
       const LoweredPosition position{b, h, q, k, geometry.sequences[b], 0, table_counts};
       ASSERT_EQ(evaluate(*lowered.visible, position).number,
-                static_cast<double>(oracle::multiplicity(pattern.mask, at, geometry, arrays.bindings, kHeads)))
+                static_cast<double>(oracle::multiplicity(pattern.mask, at, geometry, arrays.bindings, kHeadCount)))
           << "b " << b << " h " << h << " q " << q << " k " << k << ": " << print(*lowered.visible);
     });
     if (HasFailure()) return;

@@ -11,18 +11,10 @@
 #include "compiler/cuda/cuda_schedule.h"
 #include "compiler/harrier.h"
 #include "ir/text.h"
+#include "packed_batch.h"
 
 namespace harrier {
 namespace {
-
-Geometry packed(int64_t batch, int64_t length) {
-  Geometry geometry;
-  for (int64_t b = 0; b < batch; ++b) {
-    geometry.sequences.push_back({length, length, length, length, b * length, b * length});
-  }
-  geometry.query_tokens = geometry.key_tokens = batch * length;
-  return geometry;
-}
 
 struct Measured {
   const char* text;
@@ -53,7 +45,7 @@ std::vector<uint8_t> table_of(const Measured& measured) {
 /// A batch of the workload, with its table.
 struct BlockDraw {
   explicit BlockDraw(const Measured& measured)
-      : draw{.geometry = packed(measured.batch, measured.length), .bindings = {}} {
+      : draw{.geometry = packed_batch(measured.batch, measured.length), .bindings = {}} {
     if (measured.block == 0) return;
     table = table_of(measured);
     const int64_t blocks = measured.length / measured.block;
@@ -151,7 +143,7 @@ TEST(PlanCosts, RankLegalBackwardPlansWithTheDefaultFirst) {
   for (const char* architecture : {"sm_90a", "sm_80"}) {
     const Workload workload = parse_workload(
         "attention a { heads 8 kv_heads 2 head_dim 64 dtype bf16 direction backward mask causal lengths fixed(512) }");
-    const LengthDraw draw{.geometry = packed(2, 512), .bindings = {}};
+    const LengthDraw draw{.geometry = packed_batch(2, 512), .bindings = {}};
     const std::vector<RankedPlan> ranked =
         model_plans(workload, {draw}, {.architecture = architecture}, autotune::device_model({}));
     EXPECT_EQ(ranked.front().choice.plan, choose_cuda_plan(workload, family_of(architecture)));
@@ -167,7 +159,7 @@ TEST(PlanCosts, RankLegalBackwardPlansWithTheDefaultFirst) {
 
 TEST(ScheduleSpace, HasTheDefaultFirstAndEachOnce) {
   const Shape shape{.heads = 12, .kv_heads = 12, .head_dim = 64, .value_dim = 64, .dtype = DataType::kBFloat16};
-  const Geometry geometry = packed(8, 4096);
+  const Geometry geometry = packed_batch(8, 4096);
   const ScheduleFacts facts{.tile_k = 64, .ctas = 396, .l2_bytes = 52428800};
   const std::vector<CudaSchedule> schedules = schedule_space(shape, geometry, facts);
   EXPECT_EQ(schedules.front(), choose_cuda_schedule(shape, geometry, facts));

@@ -53,7 +53,7 @@ INSTANTIATE_TEST_SUITE_P(All, GpuBackwardMasks, testing::ValuesIn(backward_masks
                          [](const auto& instance) { return instance.param.name; });
 
 /// Both families where every case is taken, else the one whose turn it is.
-void expect_in_turn(const AttentionCase& test, uint64_t turn) {
+void expect_gradients_in_turn(const AttentionCase& test, uint64_t turn) {
   const bool own = turn % 2 == 0;
   if (own || test::is_thorough()) expect_gradients_match_the_oracle(test, Kernels::kOwn);
   if (!own || test::is_thorough()) expect_gradients_match_the_oracle(test, Kernels::kPortable);
@@ -74,7 +74,7 @@ TEST(GpuBackward, TakesBatchesWithoutQueriesOrKeys) {
 TEST(GpuBackward, AlignsQueriesToTheEndOfLongerKeys) {
   uint64_t seed = 50;
   for (const Mask& mask : {causal(), window(20, 3), documents("segment")}) {
-    expect_in_turn(
+    expect_gradients_in_turn(
         {workload_of(mask, shape_of(1, 1, 64)),
          packed_geometry({1, 7, 65, 30, 5, 0, 200}, {100, 64, 130, 20, 0, 9, 333}), LayoutKind::kPacked, seed},
         seed);
@@ -88,9 +88,9 @@ TEST_P(GpuBackwardHeadDims, MatchTheOracle) {
   const int64_t dim = GetParam();
   const std::vector<int64_t> some = {16, 80, 128, 192, 256};
   if (!test::is_thorough() && std::ranges::find(some, dim) == some.end()) GTEST_SKIP() << "others cover it here";
-  expect_in_turn({workload_of(causal(), shape_of(1, 1, dim)), packed_geometry({150}, {150}), LayoutKind::kPacked,
-                  static_cast<uint64_t>(dim)},
-                 static_cast<uint64_t>(dim / 16));
+  expect_gradients_in_turn({workload_of(causal(), shape_of(1, 1, dim)), packed_geometry({150}, {150}),
+                            LayoutKind::kPacked, static_cast<uint64_t>(dim)},
+                           static_cast<uint64_t>(dim / 16));
 }
 
 INSTANTIATE_TEST_SUITE_P(MultiplesOf8, GpuBackwardHeadDims, testing::Range<int64_t>(16, 257, 8));
@@ -99,18 +99,18 @@ TEST(GpuBackward, AllowsTheValueHeadDimToDiffer) {
   uint64_t seed = 70;
   for (const auto& [head_dim, value_dim] :
        std::vector<std::pair<int64_t, int64_t>>{{192, 128}, {64, 256}, {256, 64}, {40, 72}}) {
-    expect_in_turn({workload_of(window(30, 5), shape_of(2, 1, head_dim, value_dim)), packed_geometry({190}, {190}),
-                    LayoutKind::kPacked, seed},
-                   seed);
+    expect_gradients_in_turn({workload_of(window(30, 5), shape_of(2, 1, head_dim, value_dim)),
+                              packed_geometry({190}, {190}), LayoutKind::kPacked, seed},
+                             seed);
     ++seed;
   }
 }
 
 TEST(GpuBackward, SumsOverTheQueryHeadsThatShareAKeyHead) {
   for (const auto& [heads, kv_heads] : std::vector<std::pair<int64_t, int64_t>>{{8, 8}, {8, 2}, {8, 1}, {6, 3}}) {
-    expect_in_turn({workload_of(blocks(64, "table") | causal(), shape_of(heads, kv_heads, 64)),
-                    packed_geometry({100, 33}, {100, 33}), LayoutKind::kPacked, 11},
-                   static_cast<uint64_t>(kv_heads));
+    expect_gradients_in_turn({workload_of(blocks(64, "table") | causal(), shape_of(heads, kv_heads, 64)),
+                              packed_geometry({100, 33}, {100, 33}), LayoutKind::kPacked, 11},
+                             static_cast<uint64_t>(kv_heads));
   }
 }
 
@@ -122,7 +122,7 @@ TEST(GpuBackward, ReadsAndWritesBothDtypesInEveryLayout) {
       shape.dtype = dtype;
       const bool packed = layout == LayoutKind::kPacked;
       const Geometry geometry = packed ? packed_geometry({130, 5}, {130, 5}) : padded_geometry(130, {130, 77, 0});
-      expect_in_turn({workload_of(window(40, 8) | sink(2), shape), geometry, layout, 21}, turn++);
+      expect_gradients_in_turn({workload_of(window(40, 8) | sink(2), shape), geometry, layout, 21}, turn++);
     }
   }
 }
@@ -132,7 +132,8 @@ TEST(GpuBackward, GivesPaddingThatTakesPartGradientsToo) {
   for (const Mask& mask : {all(), bigbird(64, 2, BigBirdTable{"random"}), window(100, 100)}) {
     Workload workload = workload_of(mask, shape_of(2, 2, 64));
     workload.pattern.padding = PaddingAdditive{-3.0};
-    expect_in_turn({workload, padded_geometry(448, {448, 300, 65}), LayoutKind::kBatchHeadLength, seed}, seed);
+    expect_gradients_in_turn({workload, padded_geometry(448, {448, 300, 65}), LayoutKind::kBatchHeadLength, seed},
+                             seed);
     ++seed;
   }
 }
@@ -142,7 +143,7 @@ TEST(GpuBackward, CountsPrunedKeysInTheDenominatorAlone) {
   for (const Mask& mask : {causal(), blocks(64, "table")}) {
     Workload workload = workload_of(mask, shape_of(2, 1, 64));
     workload.pattern.softmax = SoftmaxPrunedAsZero{};
-    expect_in_turn({workload, packed_geometry({70, 200}, {70, 200}), LayoutKind::kPacked, seed}, seed);
+    expect_gradients_in_turn({workload, packed_geometry({70, 200}, {70, 200}), LayoutKind::kPacked, seed}, seed);
     ++seed;
   }
 }
@@ -168,8 +169,8 @@ class GpuBackwardLearned : public testing::TestWithParam<int> {};
 
 TEST_P(GpuBackwardLearned, ArraysHaveGradients) {
   const Workload workload = learned_workloads()[static_cast<size_t>(GetParam())];
-  expect_in_turn({workload, packed_geometry({100, 37, 64}, {100, 37, 64}), LayoutKind::kPacked, 110},
-                 static_cast<uint64_t>(GetParam()));
+  expect_gradients_in_turn({workload, packed_geometry({100, 37, 64}, {100, 37, 64}), LayoutKind::kPacked, 110},
+                           static_cast<uint64_t>(GetParam()));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GpuBackwardLearned, testing::Range(0, 4));

@@ -53,7 +53,7 @@ INSTANTIATE_TEST_SUITE_P(All, GpuMasks, testing::ValuesIn(mask_cases()),
                          [](const auto& instance) { return instance.param.name; });
 
 /// Both families where every case is taken, else the one whose turn it is.
-void expect_in_turn(const AttentionCase& test, uint64_t turn) {
+void expect_forward_in_turn(const AttentionCase& test, uint64_t turn) {
   const bool own = turn % 2 == 0;
   if (own || test::is_thorough()) expect_matches_oracle(test, Kernels::kOwn);
   if (!own || test::is_thorough()) expect_matches_oracle(test, Kernels::kPortable);
@@ -62,7 +62,7 @@ void expect_in_turn(const AttentionCase& test, uint64_t turn) {
 TEST(GpuForward, AlignsQueriesToTheEndOfLongerKeys) {
   uint64_t seed = 50;
   for (const Mask& mask : {causal(), window(20, 3), documents("segment")}) {
-    expect_in_turn(
+    expect_forward_in_turn(
         {workload_of(mask, shape_of(1, 1, 64)),
          packed_geometry({1, 7, 65, 30, 5, 0, 200}, {100, 64, 130, 20, 0, 9, 333}), LayoutKind::kPacked, seed},
         seed);
@@ -76,9 +76,9 @@ TEST_P(GpuHeadDims, MatchTheOracle) {
   const int64_t dim = GetParam();
   const std::vector<int64_t> some = {16, 80, 128, 192, 256};
   if (!test::is_thorough() && std::ranges::find(some, dim) == some.end()) GTEST_SKIP() << "others cover it here";
-  expect_in_turn({workload_of(causal(), shape_of(1, 1, dim)), packed_geometry({150}, {150}), LayoutKind::kPacked,
-                  static_cast<uint64_t>(dim)},
-                 static_cast<uint64_t>(dim / 16));
+  expect_forward_in_turn({workload_of(causal(), shape_of(1, 1, dim)), packed_geometry({150}, {150}),
+                          LayoutKind::kPacked, static_cast<uint64_t>(dim)},
+                         static_cast<uint64_t>(dim / 16));
 }
 
 INSTANTIATE_TEST_SUITE_P(MultiplesOf8, GpuHeadDims, testing::Range<int64_t>(16, 257, 8));
@@ -87,18 +87,18 @@ TEST(GpuForward, AllowsTheValueHeadDimToDiffer) {
   uint64_t seed = 70;
   for (const auto& [head_dim, value_dim] :
        std::vector<std::pair<int64_t, int64_t>>{{192, 128}, {64, 256}, {256, 64}, {40, 72}}) {
-    expect_in_turn({workload_of(window(30, 5), shape_of(2, 1, head_dim, value_dim)), packed_geometry({190}, {190}),
-                    LayoutKind::kPacked, seed},
-                   seed);
+    expect_forward_in_turn({workload_of(window(30, 5), shape_of(2, 1, head_dim, value_dim)),
+                            packed_geometry({190}, {190}), LayoutKind::kPacked, seed},
+                           seed);
     ++seed;
   }
 }
 
 TEST(GpuForward, SharesKeysAndValuesBetweenQueryHeads) {
   for (const auto& [heads, kv_heads] : std::vector<std::pair<int64_t, int64_t>>{{8, 8}, {8, 2}, {8, 1}, {6, 3}}) {
-    expect_in_turn({workload_of(blocks(64, "table") | causal(), shape_of(heads, kv_heads, 64)),
-                    packed_geometry({100, 33}, {100, 33}), LayoutKind::kPacked, 11},
-                   static_cast<uint64_t>(kv_heads));
+    expect_forward_in_turn({workload_of(blocks(64, "table") | causal(), shape_of(heads, kv_heads, 64)),
+                            packed_geometry({100, 33}, {100, 33}), LayoutKind::kPacked, 11},
+                           static_cast<uint64_t>(kv_heads));
   }
 }
 
@@ -110,7 +110,7 @@ TEST(GpuForward, ReadsAndWritesBothDtypesInEveryLayout) {
       shape.dtype = dtype;
       const bool packed = layout == LayoutKind::kPacked;
       const Geometry geometry = packed ? packed_geometry({130, 5}, {130, 5}) : padded_geometry(130, {130, 77, 0});
-      expect_in_turn({workload_of(window(40, 8) | sink(2), shape), geometry, layout, 21}, turn++);
+      expect_forward_in_turn({workload_of(window(40, 8) | sink(2), shape), geometry, layout, 21}, turn++);
     }
   }
 }
@@ -149,7 +149,8 @@ TEST_P(GpuPadding, IsTreatedAsThePatternSays) {
   Workload workload = workload_of(masks[number / 4], shape_of(2, 2, 64));
   workload.pattern.padding = paddings[number % 2];
   workload.pattern.softmax = softmaxes[number / 2 % 2];
-  expect_in_turn({workload, padded_geometry(192, {192, 70, 1, 0}), LayoutKind::kBatchHeadLength, 31}, number / 3);
+  expect_forward_in_turn({workload, padded_geometry(192, {192, 70, 1, 0}), LayoutKind::kBatchHeadLength, 31},
+                         number / 3);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GpuPadding, testing::Range(0, 16));
@@ -179,7 +180,8 @@ TEST_P(GpuScores, AreAppliedInEachSoftmaxMode) {
   Workload workload = workload_of(window(100, 10), shape_of(3, 1, 64));
   workload.pattern.score = scores()[number / 3];
   workload.pattern.softmax = softmaxes[(number + number / 3) % 3];
-  expect_in_turn({workload, packed_geometry({180, 17}, {180, 17}), LayoutKind::kPacked, 61 + number}, number / 3);
+  expect_forward_in_turn({workload, packed_geometry({180, 17}, {180, 17}), LayoutKind::kPacked, 61 + number},
+                         number / 3);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GpuScores, testing::Range(0, 18));
@@ -223,7 +225,8 @@ TEST_P(GpuRandomPatterns, MatchTheOracle) {
   for (const Sequence& sequence : geometry.sequences) {
     packed = packed && sequence.query_valid == sequence.query_length && sequence.key_valid == sequence.key_length;
   }
-  expect_in_turn({workload, geometry, packed ? LayoutKind::kPacked : LayoutKind::kBatchHeadLength, seed}, seed / 2);
+  expect_forward_in_turn({workload, geometry, packed ? LayoutKind::kPacked : LayoutKind::kBatchHeadLength, seed},
+                         seed / 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GpuRandomPatterns, testing::Range(0, 24));
@@ -263,7 +266,7 @@ TEST(GpuForward, WalksSortedDocumentsAsIntervals) {
     AttentionCase test{workload_of(mask, shape_of(2, 1, 64)), packed_geometry(lengths, lengths), LayoutKind::kPacked,
                        81};
     test.arrays = arrays;
-    expect_in_turn(test, turn++);
+    expect_forward_in_turn(test, turn++);
   }
 }
 
