@@ -21,6 +21,16 @@ autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts, const auto
   return autotune::calibrated(of_family, calibration);
 }
 
+namespace {
+
+/// Parts of columns whose sums take no more memory than those of dQ do.
+int64_t most_column_parts(const Shape& shape, const Geometry& geometry, const ScheduleFacts& facts) {
+  const int64_t part = facts.tile_k * (padded_dim(shape.head_dim) + padded_dim(shape.value_dim));
+  return geometry.query_tokens * shape.heads * padded_dim(shape.head_dim) / part;
+}
+
+}  // namespace
+
 std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geometry, const ScheduleFacts& facts) {
   constexpr int kLongSplit = 48;
   const CudaSchedule chosen = choose_cuda_schedule(shape, geometry, facts);
@@ -30,8 +40,19 @@ std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geo
   };
   // Columns are those of key heads: no fewer query heads than read one are taken together.
   const int64_t fewest = shape.direction == Direction::kBackward ? shape.heads / shape.kv_heads : 1;
-  for (int64_t heads = fewest; heads < 2 * shape.heads; heads *= 2) {
-    add({static_cast<int>(std::min(heads, shape.heads)), chosen.split_tiles, chosen.split_capacity});
+  // Few heads together keep queries in L2 but start long columns late, unless these are split: room for more parts.
+  std::vector<int> capacities = {chosen.split_capacity};
+  if (shape.direction == Direction::kBackward) {
+    constexpr int64_t kMostTimes = 16;
+    const int64_t most = std::min(most_column_parts(shape, geometry, facts), kMostTimes * chosen.split_capacity);
+    for (const int64_t capacity : {most / 2, most}) {
+      if (capacity > chosen.split_capacity) capacities.push_back(static_cast<int>(capacity));
+    }
+  }
+  for (const int capacity : capacities) {
+    for (int64_t heads = fewest; heads < 2 * shape.heads; heads *= 2) {
+      add({static_cast<int>(std::min(heads, shape.heads)), chosen.split_tiles, capacity});
+    }
   }
   for (const int split_tiles : {0, kLongSplit}) {
     add({chosen.heads_per_group, split_tiles, chosen.split_capacity});

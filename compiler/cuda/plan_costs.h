@@ -20,8 +20,8 @@ namespace harrier {
 autotune::DeviceModel device_model_of(const cuda::DeviceFacts& facts,
                                       const autotune::RateCalibration& calibration = {});
 
-/// Schedules worth trying: the default for these lengths, more and fewer heads together, rows split or not. The default
-/// comes first, each comes once.
+/// Schedules worth trying: the default for these lengths, more and fewer heads together, rows split or not, columns
+/// split into more parts where memory allows. The default comes first, each comes once.
 std::vector<CudaSchedule> schedule_space(const Shape& shape, const Geometry& geometry, const ScheduleFacts& facts);
 
 /// What the model says of any plan and schedule on some draws, which must outlive it. Rows are classified once for

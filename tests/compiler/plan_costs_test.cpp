@@ -171,5 +171,20 @@ TEST(ScheduleSpace, HasTheDefaultFirstAndEachOnce) {
   }
 }
 
+TEST(ScheduleSpace, SplitsColumnsAsFarAsTheirPartsTakeNoMoreMemoryThanSumsOfQueries) {
+  Shape shape{.heads = 32, .kv_heads = 8, .head_dim = 128, .value_dim = 128, .direction = Direction::kBackward};
+  const ScheduleFacts facts{.tile_k = 128, .has_lists = false, .ctas = 132, .l2_bytes = 50 << 20};
+  const auto most_parts = [&](const Geometry& geometry) {
+    return std::ranges::max(schedule_space(shape, geometry, facts), {}, &CudaSchedule::split_capacity).split_capacity;
+  };
+  const int chosen = choose_cuda_schedule(shape, packed_batch(1, 16384), facts).split_capacity;
+  // A part is 128 keys by 256 columns, sums are 128 columns for each token and head.
+  EXPECT_EQ(most_parts(packed_batch(1, 1024)), chosen);
+  EXPECT_EQ(most_parts(packed_batch(1, 16384)), 16384 * 32 / 256);
+  EXPECT_EQ(most_parts(packed_batch(64, 16384)), 16 * chosen);
+  shape.direction = Direction::kForward;
+  EXPECT_EQ(most_parts(packed_batch(1, 16384)), chosen);
+}
+
 }  // namespace
 }  // namespace harrier
