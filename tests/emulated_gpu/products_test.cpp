@@ -86,27 +86,37 @@ extern "C" __global__ void __launch_bounds__(128) test(const __grid_constant__ T
   float s[kN / 2], o[kN / 2], both_sums[kN / 2];
   for (float& x : o) x = 1.0f;
   wgmma::fence();
-  for (int i = 0; i < 4; ++i) {
-    const uint32 panel = 32 * i / kSpan, inside = 32 * i % kSpan;
-    wgmma::Product<kN, kBFloat16>::shared_shared(s, descriptor(left + panel * 64 * kSpan + inside, 64 * kSpan, 8 * kSpan),
-                                                 descriptor(right + panel * kN * kSpan + inside, kN * kSpan, 8 * kSpan), i > 0);
-  }
-  wgmma::commit();
   const int row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, column = 2 * (threadIdx.x % 4);
+  uint32 r[16];
   for (int i = 0; i < 4; ++i) {
-    uint32 r[4];
-    for (int j = 0; j < 4; ++j) memcpy(&r[j], p + (row + 8 * (j % 2)) * 64 + 16 * i + column + 8 * (j / 2), 4);
-    const uint32 panel = 64 * kSpan, start = values + 16 * i * kSpan;
-    wgmma::Product<kN, kBFloat16>::register_shared(o, r[0], r[1], r[2], r[3],
-        kSpan == 16 ? descriptor(start, 8 * kSpan, panel) : descriptor(start, panel, 8 * kSpan), i > 0 || kN != 112);
+    for (int j = 0; j < 4; ++j) memcpy(&r[4 * i + j], p + (row + 8 * (j % 2)) * 64 + 16 * i + column + 8 * (j / 2), 4);
   }
-  wgmma::commit();
-  for (int i = 0; i < 4; ++i) {
-    const uint32 first = 32 * i / kSpan, inside = 32 * i % kSpan, panel = 64 * kSpan, start = values + 16 * i * kSpan;
-    wgmma::Product<kN, kBFloat16>::shared_n_major(both_sums, descriptor(left + first * 64 * kSpan + inside, 64 * kSpan, 8 * kSpan),
-        kSpan == 16 ? descriptor(start, 8 * kSpan, panel) : descriptor(start, panel, 8 * kSpan), i > 0);
+  using Product = wgmma::Product<kN, kBFloat16>;
+  const auto left_descriptor = [&](int i) {
+    return descriptor(left + 32 * i / kSpan * 64 * kSpan + 32 * i % kSpan, 64 * kSpan, 8 * kSpan);
+  };
+  const auto right_descriptor = [&](int i) {
+    return descriptor(right + 32 * i / kSpan * kN * kSpan + 32 * i % kSpan, kN * kSpan, 8 * kSpan);
+  };
+  const auto value_descriptor = [&](int i) {
+    const uint32 start = values + 16 * i * kSpan;
+    return kSpan == 16 ? descriptor(start, 8 * kSpan, 64 * kSpan) : descriptor(start, 64 * kSpan, 8 * kSpan);
+  };
+  if constexpr (kSpan == 128) {  // four steps lie in a panel
+    Product::four_shared_shared(s, left_descriptor(0), right_descriptor(0), 0);
+    wgmma::commit();
+    Product::four_register_shared<kSpan>(o, r, value_descriptor(0), kN != 112);
+    wgmma::commit();
+    Product::four_shared_n_major<kSpan>(both_sums, left_descriptor(0), value_descriptor(0), 0);
+    wgmma::commit();
+  } else {
+    for (int i = 0; i < 4; ++i) Product::shared_shared(s, left_descriptor(i), right_descriptor(i), i > 0);
+    wgmma::commit();
+    for (int i = 0; i < 4; ++i) Product::register_shared(o, r + 4 * i, value_descriptor(i), i > 0 || kN != 112);
+    wgmma::commit();
+    for (int i = 0; i < 4; ++i) Product::shared_n_major(both_sums, left_descriptor(i), value_descriptor(i), i > 0);
+    wgmma::commit();
   }
-  wgmma::commit();
   if (s[0] == s[0] || o[0] == o[0]) __trap();  // not before the wait
   wgmma::wait<2>();
   if (s[0] != s[0] || o[0] == o[0] || both_sums[0] == both_sums[0]) __trap();

@@ -24,10 +24,20 @@ struct Product {
   static void shared_n_major(float (&d)[kN / 2], uint64 a, uint64 b, int accumulate) {
     harrier_emulated_product_shared(d, kN, kBFloat16, a, b, true, accumulate != 0);
   }
-  static void register_shared(float (&d)[kN / 2], uint32 a0, uint32 a1, uint32 a2, uint32 a3, uint64 b,
-                              int accumulate) {
-    const uint32 a[] = {a0, a1, a2, a3};
+  static void register_shared(float (&d)[kN / 2], const uint32* a, uint64 b, int accumulate) {
     harrier_emulated_product_register(d, kN, kBFloat16, a, b, accumulate != 0);
+  }
+
+  static void four_shared_shared(float (&d)[kN / 2], uint64 a, uint64 b, int accumulate) {
+    for (int i = 0; i < 4; ++i) shared_shared(d, a + 2 * i, b + 2 * i, i > 0 ? 1 : accumulate);
+  }
+  template <int kStep>
+  static void four_shared_n_major(float (&d)[kN / 2], uint64 a, uint64 b, int accumulate) {
+    for (int i = 0; i < 4; ++i) shared_n_major(d, a + 2 * i, b + kStep * i, i > 0 ? 1 : accumulate);
+  }
+  template <int kStep>
+  static void four_register_shared(float (&d)[kN / 2], const uint32* a, uint64 b, int accumulate) {
+    for (int i = 0; i < 4; ++i) register_shared(d, a + 4 * i, b + kStep * i, i > 0 ? 1 : accumulate);
   }
 };
 

@@ -7,9 +7,9 @@
 
 #include "codegen/cuda/kernels/backward_layout_sm90.cuh"
 #include "codegen/cuda/kernels/mask_column.cuh"
+#include "codegen/cuda/kernels/products_sm90.cuh"
 #include "codegen/cuda/kernels/row_results.cuh"
 #include "codegen/cuda/kernels/score_column.cuh"
-#include "codegen/cuda/kernels/wgmma.cuh"
 
 namespace harrier {
 
@@ -99,18 +99,7 @@ struct ColumnStep {
                                                    uint32 right_tile) const {
     const uint32 left = LeftPanels::k_major(left_tile + keys.warpgroup * kWarpgroupRows * LeftPanels::kRowBytes);
     const uint32 right = RightPanels::k_major(right_tile);
-    wgmma::hold(product);
-    wgmma::fence();
-#pragma unroll
-    for (int panel = 0; panel < LeftPanels::kCount; ++panel) {
-#pragma unroll
-      for (int i = 0; i < LeftPanels::kPanelColumns / 16; ++i) {
-        wgmma::Product<Config::kTileQ, Config::kBFloat16>::shared_shared(
-            product, LeftPanels::descriptor(left, panel * LeftPanels::kPanelBytes + 32 * i),
-            RightPanels::descriptor(right, panel * RightPanels::kPanelBytes + 32 * i), panel + i > 0);
-      }
-    }
-    wgmma::commit();
+    wgmma::start_by_columns<Config::kTileQ, Config::kBFloat16, LeftPanels, RightPanels>(product, left, right);
   }
 
   /// Makes P^T of S^T; where the score is not q . k alone, `slopes` becomes its derivative. Returns the tile's place.
@@ -201,16 +190,7 @@ struct ColumnStep {
   __device__ __forceinline__ void start_sum(float (&sum)[kColumns / 2], uint32 (&left)[kPairs / 2],
                                             uint32 right_tile) const {
     const uint32 right = Panels::n_major(right_tile);
-    wgmma::hold(left);
-    wgmma::hold(sum);
-    wgmma::fence();
-#pragma unroll
-    for (int i = 0; i < Config::kTileQ / 16; ++i) {
-      wgmma::Product<kColumns, Config::kBFloat16>::register_shared(
-          sum, left[4 * i], left[4 * i + 1], left[4 * i + 2], left[4 * i + 3],
-          Panels::descriptor(right, i * 16 * Panels::kRowBytes), 1);
-    }
-    wgmma::commit();
+    wgmma::start_by_rows<kColumns, Config::kBFloat16, Panels, Config::kTileQ>(sum, left, right, true);
   }
 
   /// dQ = dS K: of the warpgroup's share of it, columns `first` and up.
@@ -223,15 +203,8 @@ struct ColumnStep {
     const uint32 d_scores =
         ScorePanels::k_major(shared.d_scores(score_buffer.stage) + block * kWarpgroupRows * ScorePanels::kRowBytes);
     const uint32 keys = KeyPanels::n_major(shared.key() + panel * KeyPanels::kPanelBytes);
-    wgmma::hold(d_query);
-    wgmma::fence();
-#pragma unroll
-    for (int i = 0; i < Config::kTileK / 16; ++i) {
-      wgmma::Product<kColumns, Config::kBFloat16>::shared_n_major(
-          d_query, ScorePanels::descriptor(d_scores, i / 4 * ScorePanels::kPanelBytes + i % 4 * 32),
-          KeyPanels::descriptor(keys, i * 16 * KeyPanels::kRowBytes), i > 0);
-    }
-    wgmma::commit();
+    wgmma::start_by_columns_and_rows<kColumns, Config::kBFloat16, ScorePanels, KeyPanels, Config::kTileK>(
+        d_query, d_scores, keys);
   }
 
   /// Adds the same columns to the sums: through shared memory and the reducer where there is room, else from here.

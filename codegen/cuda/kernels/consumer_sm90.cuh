@@ -4,7 +4,7 @@
 
 #include "codegen/cuda/kernels/epilogue_sm90.cuh"
 #include "codegen/cuda/kernels/mask_tile.cuh"
-#include "codegen/cuda/kernels/wgmma.cuh"
+#include "codegen/cuda/kernels/products_sm90.cuh"
 
 namespace harrier {
 
@@ -145,18 +145,7 @@ class Consumer {
     const uint32 query =
         QueryPanels::k_major(shared_.query(query_.stage) + thread_.warpgroup * kWarpgroupRows * QueryPanels::kRowBytes);
     const uint32 key = KeyPanels::k_major(shared_.key(key_.stage));
-    wgmma::hold(scores);
-    wgmma::fence();
-#pragma unroll
-    for (int panel = 0; panel < KeyPanels::kCount; ++panel) {
-#pragma unroll
-      for (int i = 0; i < KeyPanels::kPanelColumns / 16; ++i) {
-        wgmma::Product<Config::kTileK, Config::kBFloat16>::shared_shared(
-            scores, QueryPanels::descriptor(query, panel * QueryPanels::kPanelBytes + 32 * i),
-            KeyPanels::descriptor(key, panel * KeyPanels::kPanelBytes + 32 * i), panel + i > 0);
-      }
-    }
-    wgmma::commit();
+    wgmma::start_by_columns<Config::kTileK, Config::kBFloat16, QueryPanels, KeyPanels>(scores, query, key);
   }
 
   /// O += P V, or O = P V for the first tile of a row
@@ -164,16 +153,8 @@ class Consumer {
                                                bool accumulate) {
     using Panels = typename Shared::ValuePanels;
     const uint32 value = Panels::n_major(shared_.value(value_.stage));
-    wgmma::hold(probabilities);
-    wgmma::hold(output);
-    wgmma::fence();
-#pragma unroll
-    for (int i = 0; i < Config::kTileK / 16; ++i) {
-      wgmma::Product<Config::kValueDim, Config::kBFloat16>::register_shared(
-          output, probabilities[4 * i], probabilities[4 * i + 1], probabilities[4 * i + 2], probabilities[4 * i + 3],
-          Panels::descriptor(value, i * 16 * Panels::kRowBytes), i > 0 || accumulate);
-    }
-    wgmma::commit();
+    wgmma::start_by_rows<Config::kValueDim, Config::kBFloat16, Panels, Config::kTileK>(output, probabilities, value,
+                                                                                       accumulate);
   }
 
   /// Scores as the softmax takes them; then K's buffer, with the boxes that say what it holds, is free.

@@ -19,13 +19,13 @@ __device__ __forceinline__ void wait() {
 template <int kCount>
 __device__ __forceinline__ void hold(float (&registers)[kCount]) {
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(registers[i])::"memory");
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(registers[i]));
 }
 
 template <int kCount>
 __device__ __forceinline__ void hold(uint32 (&registers)[kCount]) {
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(registers[i])::"memory");
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(registers[i]));
 }
 
 /// The element type's name inside the instruction.
@@ -70,48 +70,74 @@ struct Product;
 #define HARRIER_OPERANDS_112 HARRIER_OPERANDS_96, "+f"(d[96]), "+f"(d[97]), "+f"(d[98]), "+f"(d[99]), "+f"(d[100]), "+f"(d[101]), "+f"(d[102]), "+f"(d[103]), "+f"(d[104]), "+f"(d[105]), "+f"(d[106]), "+f"(d[107]), "+f"(d[108]), "+f"(d[109]), "+f"(d[110]), "+f"(d[111])
 #define HARRIER_NAMES_128 HARRIER_NAMES_112 ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define HARRIER_OPERANDS_128 HARRIER_OPERANDS_112, "+f"(d[112]), "+f"(d[113]), "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]), "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
-// clang-format on
+
+// One step of k.
+#define HARRIER_STEP(N, ACCUMULATORS, TYPE, LEFT, RIGHT, ADDS, MAJOR) "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32" TYPE " {" HARRIER_NAMES_##ACCUMULATORS "}, " LEFT ", " RIGHT ", " ADDS ", 1, 1" MAJOR "; "
+#define HARRIER_REGISTERS(A0, A1, A2, A3) "{" A0 ", " A1 ", " A2 ", " A3 "}"
+// Moves a descriptor on: only its low word changes.
+#define HARRIER_MOVE(NAME, FROM, UNITS) "mov.b64 {x, y}, " FROM "; add.u32 x, x, " UNITS "; mov.b64 " NAME ", {x, y}; "
+#define HARRIER_BEGIN(ACCUMULATE) "{ .reg .pred p, q; .reg .b32 x, y; .reg .b64 l, r; setp.ne.b32 p, " ACCUMULATE ", 0; setp.ne.b32 q, 1, 0; "
+#define HARRIER_SHARED(N, ACCUMULATORS, A, B, STEP, TYPE, MAJOR) \
+  HARRIER_STEP(N, ACCUMULATORS, TYPE, A, B, "p", MAJOR) \
+  HARRIER_MOVE("l", A, "2") HARRIER_MOVE("r", B, STEP) HARRIER_STEP(N, ACCUMULATORS, TYPE, "l", "r", "q", MAJOR) \
+  HARRIER_MOVE("l", A, "4") HARRIER_MOVE("r", B, "2 * " STEP) HARRIER_STEP(N, ACCUMULATORS, TYPE, "l", "r", "q", MAJOR) \
+  HARRIER_MOVE("l", A, "6") HARRIER_MOVE("r", B, "3 * " STEP) HARRIER_STEP(N, ACCUMULATORS, TYPE, "l", "r", "q", MAJOR)
 
 // shared_shared: d = a b^T, both k-major. shared_n_major: d = a b, a k-major and b n-major. register_shared: the same
 // with a in registers. All add d unless `accumulate` is 0.
-#define HARRIER_WGMMA(N, ACCUMULATORS, P0, P1, P2, P3, P4, P5, P6)                                                    \
-  template <bool kBFloat16>                                                                                           \
-  struct Product<N, kBFloat16> {                                                                                      \
-    static __device__ __forceinline__ void shared_shared(float (&d)[ACCUMULATORS], uint64 a, uint64 b,                \
-                                                         int accumulate) {                                            \
-      asm volatile("{ .reg .pred p; setp.ne.b32 p, " P2 ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k16.f32" P3      \
-                   " {" HARRIER_NAMES_##ACCUMULATORS "}, " P0 ", " P1 ", p, 1, 1, 0, 0; }"                            \
-                   : HARRIER_OPERANDS_##ACCUMULATORS                                                                  \
-                   : "l"(a), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText));                               \
-    }                                                                                                                 \
-    static __device__ __forceinline__ void shared_n_major(float (&d)[ACCUMULATORS], uint64 a, uint64 b,               \
-                                                          int accumulate) {                                           \
-      asm volatile("{ .reg .pred p; setp.ne.b32 p, " P2 ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k16.f32" P3      \
-                   " {" HARRIER_NAMES_##ACCUMULATORS "}, " P0 ", " P1 ", p, 1, 1, 0, 1; }"                            \
-                   : HARRIER_OPERANDS_##ACCUMULATORS                                                                  \
-                   : "l"(a), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText));                               \
-    }                                                                                                                 \
-    static __device__ __forceinline__ void register_shared(float (&d)[ACCUMULATORS], uint32 a0, uint32 a1, uint32 a2, \
-                                                           uint32 a3, uint64 b, int accumulate) {                     \
-      asm volatile("{ .reg .pred p; setp.ne.b32 p, " P5 ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k16.f32" P6      \
-                   " {" HARRIER_NAMES_##ACCUMULATORS "}, {" P0 ", " P1 ", " P2 ", " P3 "}, " P4 ", p, 1, 1, 1; }"     \
-                   : HARRIER_OPERANDS_##ACCUMULATORS                                                                  \
-                   : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText));   \
-    }                                                                                                                 \
+//
+// The others do four steps of k in one statement, which halves what products cost NVRTC's optimiser: each statement hands
+// all accumulators over. They go on by 16 columns of a k-major operand's panel, and by `kStep` units of 16 bytes in an
+// n-major one.
+#define HARRIER_WGMMA(N, ACCUMULATORS, P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, P10, P11, P12, P13, P14, P15, P16, P17, P18, P19) \
+  template <bool kBFloat16> \
+  struct Product<N, kBFloat16> { \
+    static __device__ __forceinline__ void shared_shared(float (&d)[ACCUMULATORS], uint64 a, uint64 b, int accumulate) { \
+      asm volatile(HARRIER_BEGIN(P2) HARRIER_STEP(N, ACCUMULATORS, P3, P0, P1, "p", ", 0, 0") "}" \
+                   : HARRIER_OPERANDS_##ACCUMULATORS : "l"(a), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText)); \
+    } \
+    static __device__ __forceinline__ void shared_n_major(float (&d)[ACCUMULATORS], uint64 a, uint64 b, int accumulate) { \
+      asm volatile(HARRIER_BEGIN(P2) HARRIER_STEP(N, ACCUMULATORS, P3, P0, P1, "p", ", 0, 1") "}" \
+                   : HARRIER_OPERANDS_##ACCUMULATORS : "l"(a), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText)); \
+    } \
+    static __device__ __forceinline__ void register_shared(float (&d)[ACCUMULATORS], const uint32* a, uint64 b, int accumulate) { \
+      asm volatile(HARRIER_BEGIN(P5) HARRIER_STEP(N, ACCUMULATORS, P6, HARRIER_REGISTERS(P0, P1, P2, P3), P4, "p", ", 1") "}" \
+                   : HARRIER_OPERANDS_##ACCUMULATORS \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText)); \
+    } \
+    static __device__ __forceinline__ void four_shared_shared(float (&d)[ACCUMULATORS], uint64 a, uint64 b, int accumulate) { \
+      asm volatile(HARRIER_BEGIN(P2) HARRIER_SHARED(N, ACCUMULATORS, P0, P1, "2", P3, ", 0, 0") "}" \
+                   : HARRIER_OPERANDS_##ACCUMULATORS : "l"(a), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText)); \
+    } \
+    template <int kStep> \
+    static __device__ __forceinline__ void four_shared_n_major(float (&d)[ACCUMULATORS], uint64 a, uint64 b, int accumulate) { \
+      asm volatile(HARRIER_BEGIN(P2) HARRIER_SHARED(N, ACCUMULATORS, P0, P1, P4, P3, ", 0, 1") "}" \
+                   : HARRIER_OPERANDS_##ACCUMULATORS : "l"(a), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText), "n"(kStep)); \
+    } \
+    template <int kStep> \
+    static __device__ __forceinline__ void four_register_shared(float (&d)[ACCUMULATORS], const uint32* a, uint64 b, int accumulate) { \
+      asm volatile(HARRIER_BEGIN(P17) HARRIER_STEP(N, ACCUMULATORS, P18, HARRIER_REGISTERS(P0, P1, P2, P3), P16, "p", ", 1") \
+                   HARRIER_MOVE("r", P16, P19) HARRIER_STEP(N, ACCUMULATORS, P18, HARRIER_REGISTERS(P4, P5, P6, P7), "r", "q", ", 1") \
+                   HARRIER_MOVE("r", P16, "2 * " P19) HARRIER_STEP(N, ACCUMULATORS, P18, HARRIER_REGISTERS(P8, P9, P10, P11), "r", "q", ", 1") \
+                   HARRIER_MOVE("r", P16, "3 * " P19) HARRIER_STEP(N, ACCUMULATORS, P18, HARRIER_REGISTERS(P12, P13, P14, P15), "r", "q", ", 1") "}" \
+                   : HARRIER_OPERANDS_##ACCUMULATORS \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(a[4]), "r"(a[5]), "r"(a[6]), "r"(a[7]), "r"(a[8]), "r"(a[9]), "r"(a[10]), "r"(a[11]), "r"(a[12]), "r"(a[13]), "r"(a[14]), "r"(a[15]), "l"(b), "r"(accumulate), "C"(TypeName<kBFloat16>::kText), "n"(kStep)); \
+    } \
   };
 
-HARRIER_WGMMA(32, 16, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
-HARRIER_WGMMA(64, 32, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
-HARRIER_WGMMA(80, 40, "%40", "%41", "%42", "%43", "%44", "%45", "%46")
-HARRIER_WGMMA(96, 48, "%48", "%49", "%50", "%51", "%52", "%53", "%54")
-HARRIER_WGMMA(112, 56, "%56", "%57", "%58", "%59", "%60", "%61", "%62")
-HARRIER_WGMMA(128, 64, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
-HARRIER_WGMMA(144, 72, "%72", "%73", "%74", "%75", "%76", "%77", "%78")
-HARRIER_WGMMA(160, 80, "%80", "%81", "%82", "%83", "%84", "%85", "%86")
-HARRIER_WGMMA(176, 88, "%88", "%89", "%90", "%91", "%92", "%93", "%94")
-HARRIER_WGMMA(192, 96, "%96", "%97", "%98", "%99", "%100", "%101", "%102")
-HARRIER_WGMMA(224, 112, "%112", "%113", "%114", "%115", "%116", "%117", "%118")
-HARRIER_WGMMA(256, 128, "%128", "%129", "%130", "%131", "%132", "%133", "%134")
+HARRIER_WGMMA(32, 16, "%16", "%17", "%18", "%19", "%20", "%21", "%22", "%23", "%24", "%25", "%26", "%27", "%28", "%29", "%30", "%31", "%32", "%33", "%34", "%35")
+HARRIER_WGMMA(64, 32, "%32", "%33", "%34", "%35", "%36", "%37", "%38", "%39", "%40", "%41", "%42", "%43", "%44", "%45", "%46", "%47", "%48", "%49", "%50", "%51")
+HARRIER_WGMMA(80, 40, "%40", "%41", "%42", "%43", "%44", "%45", "%46", "%47", "%48", "%49", "%50", "%51", "%52", "%53", "%54", "%55", "%56", "%57", "%58", "%59")
+HARRIER_WGMMA(96, 48, "%48", "%49", "%50", "%51", "%52", "%53", "%54", "%55", "%56", "%57", "%58", "%59", "%60", "%61", "%62", "%63", "%64", "%65", "%66", "%67")
+HARRIER_WGMMA(112, 56, "%56", "%57", "%58", "%59", "%60", "%61", "%62", "%63", "%64", "%65", "%66", "%67", "%68", "%69", "%70", "%71", "%72", "%73", "%74", "%75")
+HARRIER_WGMMA(128, 64, "%64", "%65", "%66", "%67", "%68", "%69", "%70", "%71", "%72", "%73", "%74", "%75", "%76", "%77", "%78", "%79", "%80", "%81", "%82", "%83")
+HARRIER_WGMMA(144, 72, "%72", "%73", "%74", "%75", "%76", "%77", "%78", "%79", "%80", "%81", "%82", "%83", "%84", "%85", "%86", "%87", "%88", "%89", "%90", "%91")
+HARRIER_WGMMA(160, 80, "%80", "%81", "%82", "%83", "%84", "%85", "%86", "%87", "%88", "%89", "%90", "%91", "%92", "%93", "%94", "%95", "%96", "%97", "%98", "%99")
+HARRIER_WGMMA(176, 88, "%88", "%89", "%90", "%91", "%92", "%93", "%94", "%95", "%96", "%97", "%98", "%99", "%100", "%101", "%102", "%103", "%104", "%105", "%106", "%107")
+HARRIER_WGMMA(192, 96, "%96", "%97", "%98", "%99", "%100", "%101", "%102", "%103", "%104", "%105", "%106", "%107", "%108", "%109", "%110", "%111", "%112", "%113", "%114", "%115")
+HARRIER_WGMMA(224, 112, "%112", "%113", "%114", "%115", "%116", "%117", "%118", "%119", "%120", "%121", "%122", "%123", "%124", "%125", "%126", "%127", "%128", "%129", "%130", "%131")
+HARRIER_WGMMA(256, 128, "%128", "%129", "%130", "%131", "%132", "%133", "%134", "%135", "%136", "%137", "%138", "%139", "%140", "%141", "%142", "%143", "%144", "%145", "%146", "%147")
+// clang-format on
 
 #undef HARRIER_WGMMA
 
