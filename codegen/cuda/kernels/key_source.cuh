@@ -77,28 +77,34 @@ class ClosedFormKeys {
   /// Starts giving tiles, at the `first`-th.
   __device__ __forceinline__ void start(int first) {
     wanted_ = Visibility::kPartial;
-    base_ = seek(0);
-    find();
-    for (int i = 0; i < first; ++i) next();
+    base_ = kBeforeTiles;
+    found_ = 0;
+    to_skip_ = first;
   }
 
-  /// The next tile's box (its only one). There must be one left.
+  /// The next tile's box (its only one). There must be one left. The only place where tiles are looked for, as it is
+  /// compiled wherever it is called.
   __device__ __forceinline__ int next() {
-    while (found_ == 0) {
-      base_ = seek(base_ + 32);
-      if (base_ == kNoTile) {
-        wanted_ = Visibility::kFull;
-        base_ = seek(0);
+    int tile;
+    do {
+      while (found_ == 0) {
+        base_ = seek(base_ + 32);
+        if (base_ == kNoTile) {
+          wanted_ = Visibility::kFull;
+          base_ = kBeforeTiles;
+        } else {
+          found_ = __ballot_sync(0xffffffffu, classify(base_ + lane_) == wanted_);
+        }
       }
-      find();
-    }
-    const int tile = base_ + __ffs(static_cast<int>(found_)) - 1;
-    found_ &= found_ - 1;
+      tile = base_ + __ffs(static_cast<int>(found_)) - 1;
+      found_ &= found_ - 1;
+    } while (to_skip_-- > 0);
     return tile;
   }
 
  private:
   static constexpr int kNoTile = 0x7fffffff;
+  static constexpr int kBeforeTiles = -32;
 
   /// The first tile at or after `tile` from which on there may be visible keys.
   __device__ __forceinline__ int seek(int tile) const {
@@ -117,13 +123,10 @@ class ClosedFormKeys {
     return bounds_.of(tile * Config::kTileK, (tile + 1) * Config::kTileK);
   }
 
-  __device__ __forceinline__ void find() {
-    found_ = base_ == kNoTile ? 0 : __ballot_sync(0xffffffffu, classify(base_ + lane_) == wanted_);
-  }
-
   RowIntervals<Mask, Mask::kKind != MaskKind::kPredicate> bounds_;
   int lane_;
-  int base_ = 0;
+  int base_ = kBeforeTiles;
+  int to_skip_ = 0;
   uint32 found_ = 0;
   Visibility wanted_ = Visibility::kPartial;
 };

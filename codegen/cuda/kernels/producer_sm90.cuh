@@ -21,30 +21,33 @@ class Producer {
     drawn_ = static_cast<int>(blockIdx.x);
     work_count_ = work_count(params_);
     Next next = Next::kStart;
-    do {
+    while (true) {
       KeySource<Config, Mask> keys;
       int tiles = 0;
       if (next == Next::kReady) {
         tiles = begin_row(keys);
-      } else if (next == Next::kEmpty) {
-        load_owed_value();  // consumers finish what they have before they skip an empty row
-        publish(describe_row<Config>(params_, item_));
+      } else if (next != Next::kStart) {
+        load_owed_value();  // consumers finish what they have before they skip an empty row, or end
+        RowWork row{};
+        row.partial_tiles = -1;
+        if (next == Next::kEmpty) row = describe_row<Config>(params_, item_);
+        publish(row);
+        if (next == Next::kNone) break;
       }
-      // V trails K by one tile, across rows too: K of the next tile is wanted before V of this one.
-      const int look_ahead_tile = smaller(kLookAheadTile, tiles);
-      for (int tile = 1; tile < look_ahead_tile; ++tile) load_tile(keys);
-      next = look_ahead();
-      for (int tile = larger(look_ahead_tile, 1); tile < tiles; ++tile) load_tile(keys);
+      // V trails K by one tile, across rows too: K of the next tile is wanted before V of this one. One loop, not one
+      // before looking ahead and one after: what it does is compiled where it stands.
+      const int look_ahead_tile = larger(smaller(kLookAheadTile, tiles), 1);
+      for (int tile = 1;; ++tile) {
+        if (tile == look_ahead_tile) next = look_ahead();
+        if (tile >= tiles) break;
+        load_tile(keys);
+      }
       if (tiles > 0) {
         owed_ = true;
         owed_rows_ = rows_;
         owed_stage_ = key_.before();
       }
-    } while (next != Next::kNone);
-    load_owed_value();
-    RowWork end{};
-    end.partial_tiles = -1;
-    publish(end);
+    }
     if (lane_ == 0) finish_schedule(params_);
   }
 

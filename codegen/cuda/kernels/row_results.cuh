@@ -77,6 +77,7 @@ template <class Config, class Row>
 __device__ __forceinline__ void store_empty(const ForwardParams& params, const Row& row, const ConsumerThread& thread) {
   const int slot = row.split_slot;
   if (slot >= 0) {
+#pragma unroll 1
     for (int part = 0; part < 2 && (thread.lane & 3) == 0; ++part) {
       const int64 place = static_cast<int64>(slot) * Config::kTileQ + thread.row() + 8 * part;
       params.split_lse[place] = minus_infinity();
@@ -84,12 +85,14 @@ __device__ __forceinline__ void store_empty(const ForwardParams& params, const R
     }
     return;
   }
+#pragma unroll 1
   for (int part = 0; part < 2; ++part) {
     const int query = row.query_begin + thread.row() + 8 * part;
     if (query >= row.query_length) continue;
     uint16* output =
         static_cast<uint16*>(params.output_rows.data) + row.batch_coordinate * params.output_rows.batch_stride +
         row.head * params.output_rows.head_stride + (row.query_offset + query) * params.output_rows.token_stride;
+#pragma unroll 1
     for (int column = thread.lane & 3; column < params.output_rows.columns; column += 4) output[column] = 0;
     if ((thread.lane & 3) == 0) store_lse(params, row, query, minus_infinity());
   }
