@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "codegen/cuda/emit_score.h"
 #include "codegen/cuda/key_intervals.h"
 #include "codegen/cuda/segment_bounds.h"
 #include "codegen/cuda/table_use.h"
@@ -78,6 +79,16 @@ std::string column_entries(bool lists) {
                            "  harrier::order_rows<harrier::ColumnPlaces<harrier::Config>>(params);\n");
 }
 
+/// What a forward pass has beside.
+std::string combine_entry() {
+  return fmt::format(
+      "extern \"C\" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) {}(\n"
+      "    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows,\n"
+      "    const int* split_count) {{\n"
+      "  harrier::combine<harrier::Config, harrier::Mask, harrier::Sink>(params, split_rows, split_count);\n}}\n",
+      kCudaCombineName);
+}
+
 constexpr const char* kSharedMemory = "  extern __shared__ __align__(16) unsigned char memory[];\n";
 
 }  // namespace
@@ -86,6 +97,7 @@ std::string emit_cuda_builder(const LoweredPattern& pattern, const Shape& shape,
   verify(plan, shape);
   const LoweredPattern lowered = cuda_pattern(pattern, plan);
   const bool lists = key_source_of(lowered) == CudaKeySource::kLists;
+  const bool backward = shape.direction == Direction::kBackward;
   const bool bounds =
       std::ranges::any_of(lowered.arrays, [](const ArraySlot& slot) { return is_segment_bound(slot.name); });
   std::string text = fmt::format("// Made by Harrier for the lists and the order of work. Pattern:\n{}",
@@ -93,17 +105,21 @@ std::string emit_cuda_builder(const LoweredPattern& pattern, const Shape& shape,
   text += fmt::format("// Rows of {} queries, key tiles of {} in boxes of {}\n", row_queries(plan), plan.tile_k,
                       plan.box_rows);
   if (lists) text += "#include \"codegen/cuda/kernels/build_lists.cuh\"\n";
-  if (shape.direction == Direction::kBackward) text += "#include \"codegen/cuda/kernels/build_columns.cuh\"\n";
+  if (backward) text += "#include \"codegen/cuda/kernels/build_columns.cuh\"\n";
   text += "#include \"codegen/cuda/kernels/build_order.cuh\"\n";
+  if (!backward) text += "#include \"codegen/cuda/kernels/combine.cuh\"\n";
   if (looks_tables_up(pattern, plan)) text += "#include \"codegen/cuda/kernels/expand_table.cuh\"\n";
   if (bounds) text += "#include \"codegen/cuda/kernels/segment_bounds.cuh\"\n";
   text += "#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace harrier {\n\n";
   text += emit_cuda_mask(lowered, plan, MaskUse::kBuilder);
+  if (!backward) text += emit_cuda_sink(lowered);
   text += fmt::format(
-      "struct Config {{\n  static constexpr int kTileQ = {};\n  static constexpr int kTileK = {};\n"
+      "struct Config {{\n  static constexpr int kValueDim = {};\n  static constexpr bool kBFloat16 = {};\n"
+      "  static constexpr int kTileQ = {};\n  static constexpr int kTileK = {};\n"
       "  static constexpr int kBoxRows = {};\n  static constexpr KeySourceKind kKeySource = "
       "KeySourceKind::{};\n}};\n\n",
-      row_queries(plan), plan.tile_k, plan.box_rows, lists ? "kLists" : "kClosedForm");
+      padded_dim(shape.value_dim), shape.dtype == DataType::kBFloat16, row_queries(plan), plan.tile_k, plan.box_rows,
+      lists ? "kLists" : "kClosedForm");
   if (lists) {
     text += lists_text(lowered, plan);
     text += fmt::format(
@@ -131,7 +147,7 @@ std::string emit_cuda_builder(const LoweredPattern& pattern, const Shape& shape,
           "\n";
   text += entry_text(kCudaCutName, "OrderParams", "  harrier::cut_rows(params);\n") + "\n";
   text += entry_text(kCudaOrderName, "OrderParams", "  harrier::order_rows<harrier::Config>(params);\n");
-  return shape.direction == Direction::kBackward ? text + "\n" + column_entries(lists) : text;
+  return text + "\n" + (backward ? column_entries(lists) : combine_entry());
 }
 
 bool names_head(const LoweredPattern& lowered) { return lowered.visible && mentions_head(*lowered.visible); }

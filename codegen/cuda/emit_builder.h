@@ -1,4 +1,6 @@
-// Emits the source of the kernels that prepare a launch on the device: lists of key boxes, and the order of work.
+// Emits the source of the small kernels around a large one: those that prepare a launch on the device (lists of key
+// boxes, the order of work), and the one that joins the parts of split rows. They are a program of their own because it
+// compiles beside that of the large kernel, which takes longer.
 //
 // How they are launched, on one stream, before harrier_forward. No step waits for the host, allocates, or depends on
 // what the host knows of lengths; all of it may be captured in a graph. Structs are those of kernels/build_params.cuh
@@ -54,6 +56,7 @@ inline constexpr const char* kCudaListsName = "harrier_build_lists";
 inline constexpr const char* kCudaMeasureName = "harrier_measure_rows";
 inline constexpr const char* kCudaCutName = "harrier_cut_rows";
 inline constexpr const char* kCudaOrderName = "harrier_order_rows";
+inline constexpr const char* kCudaCombineName = "harrier_combine";
 inline constexpr const char* kCudaExpandName = "harrier_expand_table";
 inline constexpr const char* kCudaSegmentsName = "harrier_segment_bounds";
 inline constexpr const char* kCudaTransposeName = "harrier_transpose_lists";
@@ -64,7 +67,7 @@ inline constexpr const char* kCudaOrderColumnsName = "harrier_order_columns";
 inline constexpr unsigned kCudaBuildThreads = 256;
 
 /// The same for sm_80 and sm_90a, and the same text for the same arguments. Takes what emit_cuda_stub takes without an
-/// error. Patterns without lists get the order's entries alone.
+/// error. Patterns without lists get no entry for them.
 std::string emit_cuda_builder(const LoweredPattern& lowered, const Shape& shape, const CudaPlan& plan);
 
 /// Whether heads may see different keys: the mask names the head, other than to index arrays. Tables and arrays with a

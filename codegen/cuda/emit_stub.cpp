@@ -49,8 +49,8 @@ std::string emit_cuda_stub(const LoweredPattern& pattern, const Shape& shape, co
       fmt::format("// Made by Harrier for {}. Pattern:\n{}// Shape: {}\n// Plan: {}\n", sm90 ? "sm_90a" : "sm_80",
                   commented(structural_text(lowered)), print(shape), print(plan, Direction::kForward));
   text += fmt::format(
-      "#include \"codegen/cuda/kernels/combine.cuh\"\n#include \"codegen/cuda/kernels/forward_{}.cuh\"\n"
-      "#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace harrier {{\n\n",
+      "#include \"codegen/cuda/kernels/forward_{}.cuh\"\n#include \"codegen/cuda/kernels/language.cuh\"\n\nnamespace "
+      "harrier {{\n\n",
       family);
   text += emit_cuda_mask(lowered, plan, MaskUse::kForward) + emit_cuda_score(lowered, plan) + emit_cuda_sink(lowered) +
           config_text(lowered, shape, plan);
@@ -64,14 +64,8 @@ std::string emit_cuda_stub(const LoweredPattern& pattern, const Shape& shape, co
       "extern \"C\" __global__ void __launch_bounds__({}, {}) {}(\n"
       "    const __grid_constant__ harrier::ForwardParams params) {{\n"
       "  extern __shared__ __align__(1024) unsigned char memory[];\n"
-      "  harrier::forward_{}<harrier::Config, harrier::Mask, harrier::Score, harrier::Sink>(params, memory);\n}}\n\n",
+      "  harrier::forward_{}<harrier::Config, harrier::Mask, harrier::Score, harrier::Sink>(params, memory);\n}}\n",
       cuda_threads(plan), plan.ctas_per_sm, kCudaForwardName, family);
-  text += fmt::format(
-      "extern \"C\" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) {}(\n"
-      "    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows,\n"
-      "    const int* split_count) {{\n"
-      "  harrier::combine<harrier::Config, harrier::Mask, harrier::Sink>(params, split_rows, split_count);\n}}\n",
-      kCudaCombineName);
   return text;
 }
 

@@ -1,4 +1,4 @@
-// Emits the source of one CUDA kernel: a few dozen lines (Config, Mask, Score, Sink, entries) over kernels/*.cuh.
+// Emits the source of one CUDA kernel: a few dozen lines (Config, Mask, Score, Sink, the entry) over kernels/*.cuh.
 #pragma once
 
 #include <string>
@@ -11,9 +11,7 @@
 
 namespace harrier {
 
-/// Names of the entries: the kernel, and the one that joins the parts of split rows.
 inline constexpr const char* kCudaForwardName = "harrier_forward";
-inline constexpr const char* kCudaCombineName = "harrier_combine";
 
 /// The same arguments give the same text. Throws InvalidInput for a plan that does not fit and for what CUDA kernels do
 /// not do yet: more than 16 numbers or 8 arrays.

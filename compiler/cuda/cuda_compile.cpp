@@ -91,7 +91,7 @@ void load_forward(const Gpu& gpu, const CudaCompilation& compilation, LoadedCode
   const CudaPlan& plan = compilation.plan;
   const int64_t shared = shared_bytes(plan, compilation.workload.shape);
   code.forward = code.module->function(kCudaForwardName, shared);
-  code.combine = code.module->function(kCudaCombineName);
+  code.combine = code.builder_module->function(kCudaCombineName);
   code.shape = fill_device(gpu, compilation, code.forward, cuda_threads(plan), shared);
 }
 

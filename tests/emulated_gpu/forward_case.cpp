@@ -40,6 +40,15 @@ Stub read_stub(const std::string& name) {
   return stub;
 }
 
+/// The entry that joins parts, as the builder's program has it.
+constexpr char kCombine[] = R"(
+#include "codegen/cuda/kernels/combine.cuh"
+extern "C" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) harrier_combine(
+    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows, const int* split_count) {
+  harrier::combine<harrier::Config, harrier::Mask, harrier::Sink>(params, split_rows, split_count);
+}
+)";
+
 struct Lists {
   std::vector<int> begin, end, partial, entries;
   int rows_per_head = 0, rows_per_batch = 0;
@@ -125,7 +134,7 @@ Comparison run(const ForwardCase& forward) {
   const Stub stub = read_stub(forward.stub);
   const Setting capability("HARRIER_EMULATED_CAPABILITY", stub.architecture == "sm_80" ? "8.0" : "9.0");
   const Context context;
-  const Module module(stub.text, stub.architecture);
+  const Module module(stub.text + kCombine, stub.architecture);
   std::mt19937 random(forward.seed);
 
   const int sequences = static_cast<int>(forward.sequences.size());

@@ -42,7 +42,7 @@ static int find_entries(const Driver* driver, const Entry* entries, int count) {
 
 static int find_forward(const harrier_kernels* kernels, const KernelFacts* facts, LoadedKernel* kernel) {
   const Entry entries[] = {{kernel->kernel_module, "harrier_forward", facts->shared_bytes, &kernel->forward},
-                           {kernel->kernel_module, "harrier_combine", 0, &kernel->combine}};
+                           {kernel->builder_module, "harrier_combine", 0, &kernel->combine}};
   const int result = find_entries(&kernels->driver, entries, 2);
   if (result) return result;
   return count_ctas(kernels, kernel->forward, facts->threads, facts->shared_bytes, &kernel->most_ctas);

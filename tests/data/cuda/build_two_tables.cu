@@ -8,6 +8,7 @@
 // Rows of 64 queries, key tiles of 64 in boxes of 64
 #include "codegen/cuda/kernels/build_lists.cuh"
 #include "codegen/cuda/kernels/build_order.cuh"
+#include "codegen/cuda/kernels/combine.cuh"
 #include "codegen/cuda/kernels/expand_table.cuh"
 #include "codegen/cuda/kernels/language.cuh"
 
@@ -29,7 +30,11 @@ struct Mask : NoMask {
   }
 };
 
+using Sink = NoSink;
+
 struct Config {
+  static constexpr int kValueDim = 64;
+  static constexpr bool kBFloat16 = true;
   static constexpr int kTileQ = 64;
   static constexpr int kTileK = 64;
   static constexpr int kBoxRows = 64;
@@ -74,4 +79,10 @@ extern "C" __global__ void __launch_bounds__(harrier::kBuildThreads, 4) harrier_
 extern "C" __global__ void __launch_bounds__(harrier::kBuildThreads, 4) harrier_order_rows(
     const __grid_constant__ harrier::OrderParams params) {
   harrier::order_rows<harrier::Config>(params);
+}
+
+extern "C" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) harrier_combine(
+    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows,
+    const int* split_count) {
+  harrier::combine<harrier::Config, harrier::Mask, harrier::Sink>(params, split_rows, split_count);
 }

@@ -7,7 +7,6 @@
 //   arrays none
 // Shape: heads 16  kv_heads 4  head_dim 192  value_dim 128  dtype bf16  direction forward
 // Plan: 128x96 in boxes of 96, 2 consumers, 2+1 stages, ping-pong, 232/40 registers, 1 CTA a multiprocessor
-#include "codegen/cuda/kernels/combine.cuh"
 #include "codegen/cuda/kernels/forward_sm90.cuh"
 #include "codegen/cuda/kernels/language.cuh"
 
@@ -52,10 +51,4 @@ extern "C" __global__ void __launch_bounds__(384, 1) harrier_forward(
     const __grid_constant__ harrier::ForwardParams params) {
   extern __shared__ __align__(1024) unsigned char memory[];
   harrier::forward_sm90<harrier::Config, harrier::Mask, harrier::Score, harrier::Sink>(params, memory);
-}
-
-extern "C" __global__ void __launch_bounds__(32 * harrier::kCombineWarps) harrier_combine(
-    const __grid_constant__ harrier::ForwardParams params, const harrier::SplitRow* split_rows,
-    const int* split_count) {
-  harrier::combine<harrier::Config, harrier::Mask, harrier::Sink>(params, split_rows, split_count);
 }
