@@ -32,26 +32,30 @@ class Consumer {
       const volatile RowWork& row = *shared_.row(row_.stage);
       const int partial = row.partial_tiles;
       const int tiles = partial + row.full_tiles;
-      if (pending && (tiles <= 0 || !kOverlapRows)) {
-        drain(output, probabilities, state);
-        pending = false;
+      // However its last product has run, a row is finished in one place: that is much code.
+      const bool alone = pending && (tiles <= 0 || !kOverlapRows);
+      SoftmaxState fresh;
+      if (alone) {
+        last_product(output, probabilities);
+      } else if (kOverlapRows && tiles > 0) {
+        first_step(output, probabilities, fresh, row, partial > 0, pending);
       }
+      if (pending) finish(output, state);
+      if (alone) release_stored_query();
       if (partial < 0) return;
+      pending = tiles > 0;
       if (tiles == 0) {
         store_empty<Config>(params_, row, thread_);
         release_row(row_.stage);
       } else {
-        seen_.find(position_of(params_, row), row.query_begin + thread_.row());
-        release_stored_query();
-        ptx::barrier_wait(shared_.query_full(query_.stage), query_.parity);
-        first_step(output, probabilities, state, row, partial > 0, pending);
+        if constexpr (!kOverlapRows) first_step(output, probabilities, fresh, row, partial > 0, false);
+        state = fresh;
         int tile = 1;
 #pragma unroll 1
         for (; tile < tiles; ++tile) {
           step(output, probabilities, state, row, tile < partial, tile > 1);
           if (tile == 1) release_stored_query();
         }
-        pending = true;
         pending_adds_ = tiles > 1;
         pending_row_ = row_.stage;
         pending_query_ = query_.stage;
@@ -94,11 +98,13 @@ class Consumer {
   /// `pending` (the CTA's first row, or one after an empty row), a product of whatever lies in shared memory takes its
   /// place and is thrown away: one body instead of two, since each is a third of the time to compile.
   __device__ __forceinline__ void first_step(float (&output)[kOutputs], uint32 (&probabilities)[kScores / 2],
-                                             SoftmaxState& state, const volatile RowWork& row, bool partial,
+                                             SoftmaxState& fresh, const volatile RowWork& row, bool partial,
                                              bool pending) {
     float scores[kScores];
     float correction[2];
-    SoftmaxState fresh;
+    seen_.find(position_of(params_, row), row.query_begin + thread_.row());
+    release_stored_query();
+    ptx::barrier_wait(shared_.query_full(query_.stage), query_.parity);
     ptx::barrier_wait(shared_.key_full(key_.stage), key_.parity);
     if constexpr (kPingPong) take_turn();
     start_scores(scores);
@@ -115,27 +121,20 @@ class Consumer {
     if constexpr (kOverlapRows) {
       wgmma::wait<0>();
       wgmma::hold(output);
-      if (pending) {
-        release_value();
-        finish(output, state);
-      }
+      if (pending) release_value();
     }
     value_ = tile;
     pack_probabilities<Config::kBFloat16>(probabilities, scores);
-    state = fresh;
   }
 
   /// The last product of a row that no other follows.
-  __device__ __forceinline__ void drain(float (&output)[kOutputs], uint32 (&probabilities)[kScores / 2],
-                                        SoftmaxState& state) {
+  __device__ __forceinline__ void last_product(float (&output)[kOutputs], uint32 (&probabilities)[kScores / 2]) {
+    release_stored_query();
     ptx::barrier_wait(shared_.value_full(value_.stage), value_.parity);
     start_output(output, probabilities, pending_adds_);
     wgmma::wait<0>();
     wgmma::hold(output);
     release_value();
-    release_stored_query();
-    finish(output, state);
-    release_stored_query();
   }
 
   /// S = Q K^T
