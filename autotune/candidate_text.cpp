@@ -17,6 +17,10 @@ class Writer {
   void field(const char* name, const Number& number) {
     text_ += fmt::format("{}{}={}", text_.empty() ? "" : " ", name, static_cast<int>(number));
   }
+  /// Left out where it is false, as text that was written before there was such a field has it.
+  void flag(const char* name, bool set) {
+    if (set) field(name, set);
+  }
   std::string text() const { return text_; }
 
  private:
@@ -40,6 +44,10 @@ class Reader {
     }
     rest_.remove_prefix(static_cast<size_t>(end - rest_.data()));
     number = static_cast<Number>(value);
+  }
+  void flag(std::string_view name, bool& set) {
+    set = good_ && rest_.size() > name.size() && rest_.front() == ' ' && rest_.substr(1).starts_with(name);
+    if (set) field(name, set);
   }
   bool is_done() const { return good_ && rest_.empty(); }
 
@@ -70,6 +78,7 @@ void visit_plan(Visitor& visitor, Plan& plan) {
   visitor.field("warp_rows", plan.warp_rows);
   visitor.field("ctas_per_sm", plan.ctas_per_sm);
   visitor.field("fold_scale", plan.fold_scale);
+  visitor.flag("deterministic", plan.deterministic);
 }
 
 template <typename Visitor, typename Schedule>

@@ -30,18 +30,18 @@ int64_t row_bytes(const CudaPlan& plan, const Shape& shape) {
 
 /// On sm_90a: K and V, Q and dO through buffers, dS, two numbers a query, barriers and descriptions of tiles and
 /// columns; what two warpgroups of 64 keys exchange; dQ of a query tile in fp32, if that fits; then dS once more,
-/// likewise.
+/// likewise. Descriptions of tiles and of dQ say its turn where there are turns.
 int64_t warpgroup_bytes(const CudaPlan& plan, const Shape& shape) {
   constexpr int64_t kColumnSlots = 2;
   constexpr int64_t kColumnBytes = 60;
-  constexpr int64_t kTileBytes = 16;
+  const int64_t turn = adds_in_turn(plan) ? 4 : 0;
   const int64_t warpgroups = key_warpgroups(plan);
   const int64_t barriers = 2 * kColumnSlots + 2 + int64_t{4} * plan.stages + 2 * warpgroups;
   const bool divided = 64 * warpgroups != plan.tile_k;
   const int64_t scores = 2 * row_queries(plan) * plan.tile_k;
   const int64_t sums = 4 * row_queries(plan) * padded_dim(shape.head_dim);
   int64_t bytes = column_bytes(plan, shape) + scores + (divided ? int64_t{2} * 64 * row_queries(plan) : 0) +
-                  8 * barriers + plan.stages * kTileBytes + kColumnSlots * kColumnBytes + 4 * warpgroups;
+                  8 * barriers + plan.stages * (16 + turn) + kColumnSlots * kColumnBytes + (4 + turn) * warpgroups;
   const auto fits = [&](int64_t more) {
     return (bytes + more + kReservedBytesPerCta) * plan.ctas_per_sm <= shared_bytes_per_sm(CudaFamily::kSm90);
   };
@@ -66,6 +66,10 @@ void verify_warpgroups(const CudaPlan& plan) {
 }  // namespace
 
 int key_warpgroups(const CudaPlan& plan) { return std::max(plan.tile_k / 64, plan.ctas_per_sm == 1 ? 2 : 1); }
+
+bool adds_in_turn(const CudaPlan& plan) { return plan.deterministic && plan.family == CudaFamily::kSm90; }
+
+int64_t turns_of_tile(const CudaPlan& plan) { return adds_in_turn(plan) ? key_warpgroups(plan) : 0; }
 
 int backward_threads(const CudaPlan& plan) {
   return plan.family == CudaFamily::kSm90 ? 128 * (key_warpgroups(plan) + 1) : backward_arrays_threads(plan);
@@ -98,6 +102,9 @@ void verify_backward(const CudaPlan& plan, const Shape& shape) {
               fmt::format("columns of {} keys in boxes of {}: backward kernels take 32, 64, 96 or 128 in one box",
                           plan.tile_k, plan.box_rows));
   refuse_plan(plan.stages < 1 || plan.stages > 2, fmt::format("{} stages: backward kernels have 1 or 2", plan.stages));
+  refuse_plan(shape.deterministic && plan.family == CudaFamily::kSm90 && !plan.deterministic,
+              "the workload's gradients are deterministic, the plan's columns add to dQ as they come: take a "
+              "deterministic plan");
   refuse_plan(plan.ctas_per_sm < 1, fmt::format("{} CTAs a multiprocessor: take at least 1", plan.ctas_per_sm));
   const int64_t bytes = backward_shared_bytes(plan, shape) + kReservedBytesPerCta;
   const int64_t limit = shared_bytes_per_sm(plan.family);

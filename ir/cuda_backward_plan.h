@@ -17,6 +17,14 @@ namespace harrier {
 /// Warpgroups that multiply, on sm_90a.
 int key_warpgroups(const CudaPlan& plan);
 
+/// Whether columns add to dQ one after the other, in an order that is always the same: on sm_90a, where plans are
+/// deterministic. Without it they add as they come, and last bits of dQ vary from run to run. Of sm_80's family rows
+/// sum up dQ by themselves.
+bool adds_in_turn(const CudaPlan& plan);
+
+/// Counters of turns that a query tile of a head has then.
+int64_t turns_of_tile(const CudaPlan& plan);
+
 /// Threads of a CTA of the kernels that walk columns and rows.
 int backward_threads(const CudaPlan& plan);
 

@@ -89,7 +89,8 @@ std::string print(const CudaPlan& plan, Direction direction) {
                      plan.fold_scale ? "" : ", scale not folded") +
          (plan.row_blocks == 1   ? ""
           : plan.row_blocks == 0 ? ", tables looked up"
-                                 : fmt::format(", {} blocks of queries a row", plan.row_blocks));
+                                 : fmt::format(", {} blocks of queries a row", plan.row_blocks)) +
+         (plan.deterministic ? ", deterministic" : "");
 }
 
 int64_t padded_dim(int64_t dim) { return (dim + 31) / 32 * 32; }

@@ -28,13 +28,15 @@ struct CudaPlan {
   int producer_registers = 40;
   int warp_rows = 16;  // sm_80 alone: queries of a warp, 16 or 32; 32 read K and V from shared memory half as often
   int ctas_per_sm = 1;
-  bool fold_scale = true;  // a score s * parameter is folded into the exponent; needs a positive parameter
+  bool deterministic = false;  // of backward kernels: dQ has the same bits every time; of sm_80's family it has anyway
+  bool fold_scale = true;      // a score s * parameter is folded into the exponent; needs a positive parameter
   bool operator==(const CudaPlan&) const = default;
 };
 
 /// "128x128 in boxes of 128, 2 consumers, 2+2 stages, ping-pong, 232/40 registers, 1 CTA a multiprocessor", or
 /// "128x64 in boxes of 64, 8 warps, 1 CTA a multiprocessor". Of a backward kernel "rows of 64 queries, columns of 128
-/// keys, 2 warpgroups, 2 stages, 224/56 registers, 1 CTA a multiprocessor", or with "4 warps" and no registers.
+/// keys, 2 warpgroups, 2 stages, 224/56 registers, 1 CTA a multiprocessor", or with "4 warps" and no registers; with
+/// ", deterministic" behind it where that is asked for.
 std::string print(const CudaPlan& plan, Direction direction);
 
 /// Head dims in shared memory: the next multiple of 32. The copy engine fills the difference with zeros.

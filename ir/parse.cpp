@@ -147,6 +147,7 @@ constexpr auto kClauses = std::to_array<Clause>({
     {"direction",
      [](TokenCursor& c, Workload& w) {
        w.shape.direction = read_choice(c, {"forward", "backward"}) == 0 ? Direction::kForward : Direction::kBackward;
+       w.shape.deterministic = w.shape.direction == Direction::kBackward && c.accept("deterministic");
      }},
     {"mask", [](TokenCursor& c, Workload& w) { w.pattern.mask = read_mask(c); }},
     {"padding", [](TokenCursor& c, Workload& w) { w.pattern.padding = read_padding(c); }},

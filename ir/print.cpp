@@ -111,7 +111,9 @@ std::vector<PrintedClause> clauses_of(const Shape& shape) {
           {"head_dim", fmt::format("{}", shape.head_dim)},
           {"value_dim", fmt::format("{}", shape.value_dim)},
           {"dtype", name_of(shape.dtype)},
-          {"direction", shape.direction == Direction::kForward ? "forward" : "backward"}};
+          {"direction", shape.direction == Direction::kForward ? "forward"
+                        : shape.deterministic                  ? "backward deterministic"
+                                                               : "backward"}};
 }
 
 std::vector<PrintedClause> clauses_of(const Pattern& pattern) {

@@ -24,6 +24,7 @@ struct Shape {
   int64_t value_dim = 64;
   DataType dtype = DataType::kFloat32;
   Direction direction = Direction::kForward;
+  bool deterministic = false;  // of gradients: the same bits every time. What a forward pass gives has them anyway
   bool operator==(const Shape&) const = default;
 };
 

@@ -72,6 +72,7 @@ std::string backward_config_text(const LoweredPattern& lowered, const Shape& sha
     line("int", "kConsumerRegisters", plan.consumer_registers, "of a thread");
     line("int", "kProducerRegisters", plan.producer_registers);
     line("int", "kCtasPerSm", plan.ctas_per_sm);
+    line("bool", "kDeterministic", plan.deterministic, "columns add to dQ in a fixed order");
   }
   line("bool", "kBFloat16", shape.dtype == DataType::kBFloat16);
   line("KeySourceKind", "kKeySource",
@@ -99,8 +100,9 @@ std::string join_text(const char* name, const char* function) {
 std::string entries_text(const ScoreSlopes& slopes, const CudaPlan& plan) {
   const bool sm90 = plan.family == CudaFamily::kSm90;
   const std::string threads = fmt::format("{}", backward_threads(plan));
-  std::string text = entry_text(kCudaStatsName, "harrier::kBuildThreads", 4,
-                                "backward_stats<harrier::Config, harrier::Sink>(params)", false);
+  std::string stats = "backward_stats<harrier::Config, harrier::Sink>(params)";
+  if (adds_in_turn(plan)) stats += ";\n  harrier::clear_turns<harrier::Config>(params)";
+  std::string text = entry_text(kCudaStatsName, "harrier::kBuildThreads", 4, stats, false);
   text += entry_text(kCudaColumnsName, threads, plan.ctas_per_sm,
                      fmt::format("backward_columns{}<harrier::Config, harrier::Mask, harrier::Score>(params, memory)",
                                  sm90 ? "" : "_sm80"),

@@ -8,6 +8,7 @@
 #include "codegen/cuda/key_intervals.h"
 #include "codegen/cuda/segment_bounds.h"
 #include "codegen/cuda/table_use.h"
+#include "ir/cuda_backward_plan.h"
 #include "ir/match.h"
 #include "ir/text.h"
 
@@ -65,16 +66,21 @@ std::string entry_text(const char* name, const char* params, const std::string& 
 }
 
 /// What a backward pass has beside.
-std::string column_entries(bool lists) {
+std::string column_entries(bool lists, bool ordered) {
   std::string text;
   if (lists) {
     text += entry_text(kCudaTransposeName, "TransposeParams",
-                       "  harrier::ListTransposer<harrier::Config>(params).run();\n") +
+                       fmt::format("  harrier::ListTransposer<harrier::Config, {}>(params).run();\n", ordered)) +
             "\n";
   }
   text += entry_text(kCudaMeasureColumnsName, "ColumnOrderParams",
-                     "  harrier::measure_columns<harrier::Config, harrier::Mask>(params);\n") +
+                     fmt::format("  using Queries = harrier::{}<harrier::Config, harrier::Mask>;\n"
+                                 "  harrier::measure_columns<harrier::Config, harrier::Mask, Queries>(params);\n",
+                                 ordered ? "OrderedQueries" : "QuerySource")) +
           "\n";
+  if (ordered) {
+    text += entry_text(kCudaCutColumnsName, "OrderParams", "  harrier::cut_columns<harrier::Config>(params);\n") + "\n";
+  }
   return text + entry_text(kCudaOrderColumnsName, "OrderParams",
                            "  harrier::order_rows<harrier::ColumnPlaces<harrier::Config>>(params);\n");
 }
@@ -147,7 +153,7 @@ std::string emit_cuda_builder(const LoweredPattern& pattern, const Shape& shape,
           "\n";
   text += entry_text(kCudaCutName, "OrderParams", "  harrier::cut_rows(params);\n") + "\n";
   text += entry_text(kCudaOrderName, "OrderParams", "  harrier::order_rows<harrier::Config>(params);\n");
-  return text + "\n" + (backward ? column_entries(lists) : combine_entry());
+  return text + "\n" + (backward ? column_entries(lists, adds_in_turn(plan)) : combine_entry());
 }
 
 bool names_head(const LoweredPattern& lowered) { return lowered.visible && mentions_head(*lowered.visible); }

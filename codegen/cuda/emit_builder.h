@@ -26,7 +26,8 @@
 //     harrier_transpose_lists(TransposeParams), where there are lists: grid (columns of one head / 8 rounded up, heads
 //     with lists of their own). harrier_measure_columns(ColumnOrderParams): grid (columns / 8 rounded up,
 //     measured_heads), then with its OrderParams harrier_cut_rows and harrier_order_columns, whose grids are those of
-//     harrier_cut_rows and harrier_order_rows.
+//     harrier_cut_rows and harrier_order_rows. Where adds_in_turn(plan), harrier_cut_columns takes the place of
+//     harrier_cut_rows, and TransposeParams::entry_turns is there.
 //
 // harrier_expand_table(ExpandParams), any time before step 2 and the forward kernel: writes a table of any form as the
 // dense uint8 array "table.SLOT" of a pattern that looks its tables up. Grid (row blocks, heads of the array * its
@@ -61,6 +62,7 @@ inline constexpr const char* kCudaExpandName = "harrier_expand_table";
 inline constexpr const char* kCudaSegmentsName = "harrier_segment_bounds";
 inline constexpr const char* kCudaTransposeName = "harrier_transpose_lists";
 inline constexpr const char* kCudaMeasureColumnsName = "harrier_measure_columns";
+inline constexpr const char* kCudaCutColumnsName = "harrier_cut_columns";
 inline constexpr const char* kCudaOrderColumnsName = "harrier_order_columns";
 
 /// Threads of a CTA of every entry here, and of the small kernels of a backward pass; kBuildThreads in the kernels.

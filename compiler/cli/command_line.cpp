@@ -172,6 +172,7 @@ CLI::App* add_run(CLI::App& app, RunOptions& options, std::vector<std::string>& 
   add_file("--merge-into", options.merge_into, "Keep this file's rows where no key is visible");
   add_file("--expect", options.expect, "Compare the output with this file");
   command->add_flag("--backward", options.backward, "Gradients too (a file with direction backward says so itself)");
+  command->add_flag("--deterministic", options.deterministic, "Gradients with the same bits every time");
   add_file("--d-out", options.d_out, "Gradient of the output (default: drawn at random)");
   command->add_option("--gradients", options.gradients, "Write PREFIXd_q.npy, d_k, d_v, and d_NAME of float arrays")
       ->type_name("PREFIX");

@@ -81,6 +81,7 @@ struct RunOptions {
   std::string merge_into;
   std::string expect;
   bool backward = false;         // gradients too; a workload with direction backward asks for them by itself
+  bool deterministic = false;    // the same bits every time; a workload may ask for that by itself, too
   std::string d_out;             // of the output; else drawn at random
   std::string gradients;         // prefix of the files to write: PREFIXd_q.npy, ...
   std::string expect_gradients;  // prefix of the files to compare with

@@ -69,6 +69,7 @@ void check_direction_options(const RunOptions& options, bool is_backward) {
                                      {"--expect-gradients", options.expect_gradients}}) {
     if (!path.empty()) refuse(option, "is for gradients: add --backward");
   }
+  if (options.deterministic) refuse("--deterministic", "is for gradients, outputs are so anyway: add --backward");
 }
 
 /// Where the output goes: --out, or back into the file that it is merged into.
@@ -226,7 +227,8 @@ int run_backward(const RunOptions& options, Workload workload, Streams& streams)
 
 int run_command(const RunOptions& options, Streams& streams) {
   check_options(options);
-  const Workload workload = read_workload(options.file);
+  Workload workload = read_workload(options.file);
+  workload.shape.deterministic = workload.shape.deterministic || options.deterministic;
   const bool is_backward = options.backward || workload.shape.direction == Direction::kBackward;
   check_direction_options(options, is_backward);
   return is_backward ? run_backward(options, workload, streams) : run_forward(options, workload, streams);

@@ -4,6 +4,7 @@
 
 #include "codegen/cuda/emit_builder.h"
 #include "compiler/cuda/arena.h"
+#include "ir/cuda_backward_plan.h"
 
 namespace harrier {
 namespace {
@@ -46,7 +47,9 @@ ColumnBuild plan_columns(const ColumnInputs& inputs) {
   const int64_t begin_at = arena.add(lists * kInt);
   const int64_t end_at = arena.add(lists * kInt);
   const int64_t partial_at = arena.add(lists * kInt);
-  const int64_t entries_at = arena.add(build.has_lists ? inputs.entry_capacity * kInt : 0);
+  const int64_t entries = build.has_lists ? inputs.entry_capacity : 0;
+  const int64_t entries_at = arena.add(entries * kInt);
+  const int64_t turns_at = arena.add(adds_in_turn(plan) ? entries * kInt : 0);
   build.order_items = order_capacity(build.columns, shape.kv_heads, rows.split_capacity);
   const int64_t measures_at = arena.add(build.columns * measured_heads * static_cast<int64_t>(sizeof(RowMeasure)));
   const int64_t order_at = arena.add(build.order_items * static_cast<int64_t>(sizeof(WorkItem)));
@@ -65,7 +68,8 @@ ColumnBuild plan_columns(const ColumnInputs& inputs) {
                  .columns = static_cast<int>(build.columns),
                  .columns_per_head = build.list_heads == 1 ? 0 : static_cast<int>(build.columns),
                  .columns_per_batch = columns_per_batch,
-                 .state = state};
+                 .state = state,
+                 .entry_turns = at<int>(build.memory, turns_at)};
   build.order.order = {.arguments = rows.arguments,
                        .sequences = exchanged(rows.sequences),
                        .lists = {},
@@ -118,7 +122,8 @@ void enqueue_columns(const CudaCode& code, const ColumnBuild& build, cuda::Strea
   void* ordered[] = {&order};
   const int64_t heads = order.measured_heads;
   cuda::enqueue(device, entries.measure_columns, shape(kColumnsOfCta, heads), measured, stream);
-  cuda::enqueue(device, code.loaded->cut_rows, shape(kCudaBuildThreads, heads), ordered, stream);
+  cuda::enqueue(device, entries.cut_columns != nullptr ? entries.cut_columns : code.loaded->cut_rows,
+                shape(kCudaBuildThreads, heads), ordered, stream);
   cuda::enqueue(device, entries.order_columns, shape(kColumnsOfCta, heads), ordered, stream);
 }
 

@@ -66,8 +66,9 @@ CudaPlan choose_cuda_plan(const Workload& workload, CudaFamily family) {
   const Score& score = workload.pattern.score;
   const bool has_slopes =
       score.softcap || !score.alibi.empty() || !score.bias.empty() || score.expression || !plan.fold_scale;
-  if (workload.shape.direction == Direction::kBackward && family == CudaFamily::kSm90 && has_slopes) {
-    plan = roomier_backward_plan(plan).value_or(plan);
+  if (workload.shape.direction == Direction::kBackward && family == CudaFamily::kSm90) {
+    if (has_slopes) plan = roomier_backward_plan(plan).value_or(plan);
+    plan.deterministic = workload.shape.deterministic;
   }
   verify(plan, workload.shape);
   return plan;

@@ -25,6 +25,7 @@ struct BackwardCode {
   cuda::Function join_rows = nullptr;
   cuda::Function transpose_lists = nullptr;
   cuda::Function measure_columns = nullptr;
+  cuda::Function cut_columns = nullptr;  // where adds_in_turn(plan); else columns are cut as rows are
   cuda::Function order_columns = nullptr;
   cuda::LaunchShape rows_shape;  // grid_x is the most CTAs that run at a time, as in LoadedCode::shape
   cuda::LaunchShape arrays_shape;

@@ -118,6 +118,7 @@ void load_backward(const Gpu& gpu, const CudaCompilation& compilation, LoadedCod
   }
   if (code.build_lists != nullptr) entries.transpose_lists = code.builder_module->function(kCudaTransposeName);
   entries.measure_columns = code.builder_module->function(kCudaMeasureColumnsName);
+  if (adds_in_turn(plan)) entries.cut_columns = code.builder_module->function(kCudaCutColumnsName);
   entries.order_columns = code.builder_module->function(kCudaOrderColumnsName);
   code.backward = entries;
 }

@@ -6,6 +6,7 @@
 #include "compiler/cuda/launch_state.h"
 #include "compiler/cuda/launch_tensors.h"
 #include "compiler/harrier_cuda.h"
+#include "ir/cuda_backward_plan.h"
 #include "ir/error.h"
 
 namespace harrier {
@@ -14,7 +15,7 @@ namespace {
 constexpr int64_t kColumnsCounter = 128;  // from the start of the workspace
 constexpr int64_t kRowsOfJoin = 8;        // of a CTA
 
-/// Floats of a workspace that kernels hand to each other, one after the other.
+/// Numbers of four bytes, most of them floats, of a workspace that kernels hand to each other, one after the other.
 struct Floats {
   int64_t count = 0;
   int64_t add(int64_t floats) {
@@ -35,6 +36,12 @@ bool has_gradient(const CudaCompilation& compilation, const std::string& name) {
 bool set_arrays(const CudaBound& bound, const CudaGradients& gradients, CudaLaunchState& state,
                 BackwardParams& params) {
   const CudaCompilation& compilation = bound.code->compilation;
+  if (compilation.workload.shape.deterministic && !gradients.arrays.empty()) {
+    throw InvalidInput(fmt::format(
+        "the gradient of @{} is summed in the order of arrival, the workload's gradients are deterministic: "
+        "leave it out, or compile direction backward without deterministic",
+        gradients.arrays.begin()->first));
+  }
   bool has_loads = false;
   for (const auto& [name, data] : gradients.arrays) {
     const std::vector<ArraySlot>& slots = compilation.pattern.arrays;
@@ -144,6 +151,8 @@ CudaLaunch CudaKernel::prepare_backward(const CudaTensors& tensors, const CudaGr
   const int64_t sums_at = floats.add(sm90 ? places * head_dim : 0);
   const int64_t column_parts_at = floats.add(column_parts * plan.tile_k * (head_dim + value_dim));
   const int64_t row_parts_at = floats.add(row_parts * tile_q * head_dim);
+  static_assert(sizeof(uint32) == sizeof(float));
+  const int64_t turns_at = floats.add(build.rows * shape.heads * turns_of_tile(plan));
   state->workspace = make_workspace(code.gpu.device, floats.count * static_cast<int64_t>(sizeof(float)));
   const cuda::DevicePointer workspace = state->workspace.pointer();
   const auto float_at = [&](int64_t place) { return reinterpret_cast<float*>(workspace + kCounterBytes) + place; };
@@ -179,6 +188,8 @@ CudaLaunch CudaKernel::prepare_backward(const CudaTensors& tensors, const CudaGr
   params.d_query_sums = sm90 ? float_at(sums_at) : nullptr;
   params.column_parts = float_at(column_parts_at);
   params.row_parts = float_at(row_parts_at);
+  params.turns = reinterpret_cast<uint32*>(float_at(turns_at));
+  params.entry_turns = columns.lists.entry_turns;
   params.score_scale = binding->score_scale;
   params.slope = binding->slope;
   params.padding_score = binding->padding_score;

@@ -175,6 +175,8 @@ std::string layout_checks() {
   HARRIER_FIELD(BackwardParams, score_scale);
   HARRIER_FIELD(BackwardParams, slope);
   HARRIER_FIELD(BackwardParams, padding_score);
+  HARRIER_FIELD(BackwardParams, turns);
+  HARRIER_FIELD(BackwardParams, entry_turns);
   HARRIER_SIZE(TransposeParams);
   HARRIER_FIELD(TransposeParams, rows);
   HARRIER_FIELD(TransposeParams, column_begin);
@@ -187,6 +189,7 @@ std::string layout_checks() {
   HARRIER_FIELD(TransposeParams, columns_per_head);
   HARRIER_FIELD(TransposeParams, columns_per_batch);
   HARRIER_FIELD(TransposeParams, state);
+  HARRIER_FIELD(TransposeParams, entry_turns);
   HARRIER_SIZE(ColumnOrderParams);
   HARRIER_FIELD(ColumnOrderParams, sequences);
   HARRIER_FIELD(ColumnOrderParams, lists);
@@ -248,6 +251,7 @@ std::string kernel_text(const ExportedKernel& kernel, const ExportedWorkload& wo
   number("box_rows", plan.box_rows);
   number("threads", backward ? backward_threads(plan) : cuda_threads(plan));
   number("shared_bytes", shared_bytes(plan, shape));
+  number("turns_of_tile", backward ? turns_of_tile(plan) : 0);
   number("builder_shared_bytes", builder_shared_bytes(kernel.compilation.lowered, plan));
   const bool learns = backward && !kernel.compilation.slopes.in_loads.empty();
   number("arrays_threads", learns ? backward_arrays_threads(plan) : 0);

@@ -87,6 +87,7 @@ void bind_workload(nb::module_& module) {
       .def_prop_ro("value_dim", [](const Workload& self) { return self.shape.value_dim; })
       .def_prop_ro("dtype", [](const Workload& self) { return std::string(name_of(self.shape.dtype)); })
       .def_prop_ro("is_backward", [](const Workload& self) { return self.shape.direction == Direction::kBackward; })
+      .def_prop_ro("is_deterministic", [](const Workload& self) { return self.shape.deterministic; })
       .def_prop_ro("mask", [](const Workload& self) { return print(self.pattern.mask); })
       .def_prop_ro("padding", [](const Workload& self) { return padding_value(self.pattern); })
       .def_prop_ro("scale", [](const Workload& self) { return self.pattern.score.scale; })

@@ -27,6 +27,7 @@ def attention(
     key_max_seqlen: int | None = None,
     arrays: Mapping[str, Any] | None = None,
     return_lse: bool = False,
+    deterministic: bool | None = None,
 ) -> Any:
     """Attention under a pattern, on NumPy arrays or tensors of torch. The first call with a pattern compiles it.
 
@@ -39,6 +40,11 @@ def attention(
     cu_seqlens, key_cu_seqlens: offsets of packed sequences, whole numbers [batch + 1] that rise from 0.
     max_seqlen, key_max_seqlen: a bound of packed lengths, which saves a GPU work where sequences are many.
     arrays: those of the pattern's arrays that it does not carry, by name.
+    deterministic: whether gradients have the same bits every time; by default what
+    torch.are_deterministic_algorithms_enabled() says. Outputs have them anyway, and all gradients on CPUs. On GPUs, without
+    it, the last bits of q's gradient vary on sm_90, and those of the pattern's float arrays everywhere; with it, q's does
+    not, and gradients of arrays are refused. It takes 4 bytes of memory for each 32 queries of a head and doubles
+    lists of columns.
 
     Returns the output, [..., value dim] of q's library and type; with `return_lse` also the logarithm of each softmax's
     denominator, float32 [batch, heads, length] or [tokens, heads], -inf where a query sees no key.
@@ -66,6 +72,7 @@ def attention(
             key_max_seqlen,
             arrays,
             return_lse,
+            deterministic,
         )
     kernel = Kernel(pattern, shape_of(q, k, v, is_packed=cu_seqlens is not None))
     return kernel(

@@ -55,13 +55,16 @@ class Kernel:
     do as long as the last dimension is contiguous; nothing is copied.
     """
 
-    def __init__(self, pattern: Pattern, shape: Shape, backend: Backend = "cpu", threads: int = 0) -> None:
+    def __init__(
+        self, pattern: Pattern, shape: Shape, backend: Backend = "cpu", threads: int = 0, deterministic: bool = False
+    ) -> None:
         if backend not in ("cpu", "cuda"):
             raise InvalidInput(f"backend is {backend!r}, expected 'cpu' or 'cuda'")
         self.pattern = pattern
         self.shape = shape
         self.backend = backend
         self.threads = threads
+        self.deterministic = deterministic
         self._forward = self._compiled("forward")
 
     def __call__(
@@ -119,7 +122,7 @@ class Kernel:
 
         Raises InvalidInput as the call does, and for arrays that have no gradient.
         """
-        kernel = self._compiled("backward")
+        kernel = self._compiled("backward deterministic" if self.deterministic else "backward")
         bound = self._arrays(arrays)
         for name in wanted:
             if name not in bound:
@@ -171,12 +174,14 @@ def compile(
     *,
     backend: Backend = "cpu",
     threads: int = 0,
+    deterministic: bool = False,
 ) -> Kernel:
     """Compiles a pattern for a shape.
 
     `pattern`: an `hr.Pattern`, a mask, a mask's text, or a workload, which has its own shape. `backend`: "cpu", or "cuda"
     for a GPU that arrays of the host are copied to (`hr.attention` takes tensors that lie on one). `threads`: at most so
-    many; 0 takes every core.
+    many; 0 takes every core. `deterministic`: gradients with the same bits every time, as `hr.attention` has it; a workload
+    may ask for that itself.
 
     Patterns that differ in numbers alone (windows, scales) share one compiled function, whatever the lengths.
 
@@ -185,10 +190,10 @@ def compile(
     if isinstance(pattern, Workload):
         if shape is not None:
             raise InvalidInput("a workload has a shape; give a pattern to compile it for another")
-        return Kernel(pattern.pattern, pattern.shape, backend, threads)
+        return Kernel(pattern.pattern, pattern.shape, backend, threads, deterministic or pattern.deterministic)
     if shape is None:
         raise InvalidInput("shape is missing; give hr.Shape(heads=..., head_dim=...)")
-    return Kernel(as_pattern(pattern), shape, backend, threads)
+    return Kernel(as_pattern(pattern), shape, backend, threads, deterministic)
 
 
 def compilations(backend: Backend = "cpu", ordinal: int = 0) -> int:

@@ -26,13 +26,14 @@ _DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 torch.library.define(
     "harrier::attention",
     "(Tensor q, Tensor k, Tensor v, Tensor? lengths, Tensor? key_lengths, Tensor? cu_seqlens, Tensor? key_cu_seqlens, "
-    "Tensor[] arrays, str template, SymInt[] numbers, SymInt? max_seqlen, SymInt? key_max_seqlen) -> (Tensor, Tensor)",
+    "Tensor[] arrays, str template, SymInt[] numbers, SymInt? max_seqlen, SymInt? key_max_seqlen, "
+    "bool deterministic) -> (Tensor, Tensor)",
 )
 torch.library.define(
     "harrier::attention_backward",
     "(Tensor d_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor? lengths, Tensor? key_lengths, "
     "Tensor? cu_seqlens, Tensor? key_cu_seqlens, Tensor[] arrays, str template, SymInt[] numbers, SymInt? max_seqlen, "
-    "SymInt? key_max_seqlen, int[] wanted) -> (Tensor, Tensor, Tensor, Tensor[])",
+    "SymInt? key_max_seqlen, bool deterministic, int[] wanted) -> (Tensor, Tensor, Tensor, Tensor[])",
 )
 
 
@@ -49,10 +50,13 @@ def attention(
     key_max_seqlen: int | None,
     arrays: Mapping[str, Any] | None,
     return_lse: bool,
+    deterministic: bool | None = None,
 ) -> Any:
     """`harrier.attention` where q, k and v are tensors of torch."""
+    if deterministic is None:
+        deterministic = torch.are_deterministic_algorithms_enabled()
     if q.is_nested:
-        return _nested_attention(q, k, v, pattern, arrays, return_lse)
+        return _nested_attention(q, k, v, pattern, arrays, return_lse, deterministic)
     is_compiling = torch.compiler.is_compiling()
     if (is_compiling or torch._C._is_any_autocast_enabled()) and torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
@@ -64,21 +68,27 @@ def attention(
     bound = _arrays_in_order(pattern, arrays, q) if pattern.array_names or arrays else []
     call = (*call_lengths, bound, pattern.template, pattern.numbers, max_seqlen, key_max_seqlen)
     if is_compiling or not _is_plain(q, k, v, bound):
-        out, lse = torch.ops.harrier.attention(q, k, v, *call)
+        out, lse = torch.ops.harrier.attention(q, k, v, *call, deterministic)
     elif torch.is_grad_enabled() and _wants_gradients(q, k, v, bound):
-        out, lse = _DirectAttention.apply(q, k, v, *call[:4], *call[5:], *bound)
+        out, lse = _DirectAttention.apply(q, k, v, *call[:4], *call[5:], deterministic, *bound)
     elif q.is_cuda:
         out, lse = _new_out(q, v), _new_lse(q) if return_lse else None
         has_inputs = has_lengths or bound or max_seqlen is not None or key_max_seqlen is not None
         if has_inputs or not torch_cuda.run_again(pattern.text, q, k, v, out, lse):
             _run_forward(q, k, v, out, lse, *call, pattern.text)
     else:
-        out, lse = _forward_cpu(q, k, v, *call)
+        out, lse = _forward_cpu(q, k, v, *call, deterministic)
     return (out, lse) if return_lse else out
 
 
 def _nested_attention(
-    q: Any, k: Any, v: Any, pattern: Pattern, arrays: Mapping[str, Any] | None, return_lse: bool
+    q: Any,
+    k: Any,
+    v: Any,
+    pattern: Pattern,
+    arrays: Mapping[str, Any] | None,
+    return_lse: bool,
+    deterministic: bool,
 ) -> Tensor:
     """Jagged [batch, heads, length, dim], as scaled_dot_product_attention takes them: packed underneath."""
     if return_lse:
@@ -101,6 +111,7 @@ def _nested_attention(
         key_max_seqlen=None,
         arrays=arrays,
         return_lse=False,
+        deterministic=deterministic,
     )
     return torch.nested.nested_tensor_from_jagged(out, q.offsets()).transpose(1, 2)
 
@@ -156,7 +167,7 @@ class _DirectAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        inputs = (*inputs[:7], list(inputs[11:]), *inputs[7:11])
+        inputs = (*inputs[:7], list(inputs[12:]), *inputs[7:12])
         output = _forward_of(inputs[0])(*inputs)
         _setup_context(ctx, inputs, output)
         ctx.run_backward = _backward_of(inputs[0])
@@ -165,9 +176,9 @@ class _DirectAttention(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_out: Tensor | None, d_lse: Tensor | None) -> tuple[Any, ...]:
-        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[11:]) if needed]
+        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[12:]) if needed]
         gradients = _backward_with(ctx.run_backward, ctx, wanted, d_out, d_lse)
-        return (*gradients[:7], None, None, None, None, *gradients[7])
+        return (*gradients[:7], None, None, None, None, None, *gradients[7])
 
 
 def _forward_of(q: Tensor) -> Any:
@@ -260,6 +271,7 @@ def _forward_cpu(
     numbers: Sequence[int],
     max_seqlen: int | None,
     key_max_seqlen: int | None,
+    deterministic: bool,
 ) -> tuple[Tensor, Tensor]:
     _check(q, k, v, cu_seqlens)
     pattern = _pattern_text(template, tuple(numbers))
@@ -284,6 +296,7 @@ def _forward_cuda(
     numbers: Sequence[int],
     max_seqlen: int | None,
     key_max_seqlen: int | None,
+    deterministic: bool,
 ) -> tuple[Tensor, Tensor]:
     if q.dtype not in _DTYPES or q.dim() != k.dim():
         _check(q, k, v, cu_seqlens)
@@ -345,6 +358,7 @@ def _backward_cpu(
     numbers: Sequence[int],
     max_seqlen: int | None,
     key_max_seqlen: int | None,
+    deterministic: bool,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     pattern = _pattern_text(template, tuple(numbers))
@@ -384,6 +398,7 @@ def _backward_cuda(
     numbers: Sequence[int],
     max_seqlen: int | None,
     key_max_seqlen: int | None,
+    deterministic: bool,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     names = _cuda_names(template, tuple(numbers))
@@ -407,15 +422,16 @@ def _backward_cuda(
     gradients = torch_cuda.GradientCall(
         d_out=d_out, d_q=d_q, d_k=d_k, d_v=d_v, d_arrays={names[i]: x for i, x in zip(wanted, d_arrays)}
     )
-    pattern = ("backward", template, *numbers)
-    torch_cuda.run(call, pattern, lambda: _cuda_workload_of(q, k, v, "backward", template, numbers), gradients)
+    direction = "backward deterministic" if deterministic else "backward"
+    pattern = (direction, template, *numbers)
+    torch_cuda.run(call, pattern, lambda: _cuda_workload_of(q, k, v, direction, template, numbers), gradients)
     return d_q, d_k, d_v, d_arrays
 
 
 def _backward_fake(
     d_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    return _new_gradients(q, k, v, rest[4], rest[9])
+    return _new_gradients(q, k, v, rest[4], rest[10])
 
 
 def _new_gradients(
@@ -437,7 +453,7 @@ def _backward(ctx: Any, d_out: Tensor | None, d_lse: Tensor | None) -> tuple[Any
     wanted = [i for i, needed in enumerate(ctx.needs_input_grad[7]) if needed]
     gradients = _backward_with(torch.ops.harrier.attention_backward, ctx, wanted, d_out, d_lse)
     numbers = ctx.rest[1]
-    return (*gradients, None, None if numbers else [], None, None)  # torch takes an empty list for one of tensors
+    return (*gradients, None, None if numbers else [], None, None, None)  # torch takes an empty list for one of tensors
 
 
 def _backward_with(

@@ -48,6 +48,12 @@ class Workload:
     lengths: str = "fixed(1024)"
     batch: int = 1
     direction: Literal["forward", "backward"] = "forward"
+    deterministic: bool = False  # of gradients: see `harrier.attention`
+
+    @property
+    def clause(self) -> str:
+        """Internal: the direction as a text has it."""
+        return "backward deterministic" if self.deterministic and self.direction == "backward" else self.direction
 
     def __str__(self) -> str:
         return str(self.compiled_text())
@@ -55,7 +61,7 @@ class Workload:
     def compiled_text(self) -> _harrier.Workload:
         """Internal: as the compiler reads it."""
         return _harrier.Workload(
-            f"attention {self.name} {{\n{self.shape.text(self.direction)}\n{self.pattern.text}\n"
+            f"attention {self.name} {{\n{self.shape.text(self.clause)}\n{self.pattern.text}\n"
             f"lengths {self.lengths} batch {self.batch}\n}}"
         )
 
@@ -80,4 +86,5 @@ def parse(text: str) -> Workload:
         lengths=parsed.lengths,
         batch=parsed.batch,
         direction="backward" if parsed.is_backward else "forward",
+        deterministic=parsed.is_deterministic,
     )

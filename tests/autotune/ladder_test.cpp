@@ -150,6 +150,7 @@ TEST(CandidateText, RoundTrips) {
     plan.ping_pong = *rc::gen::arbitrary<bool>();
     plan.ctas_per_sm = *rc::gen::inRange(1, 4);
     plan.fold_scale = *rc::gen::arbitrary<bool>();
+    plan.deterministic = *rc::gen::arbitrary<bool>();
     RC_ASSERT(plan_of(to_text(plan)) == plan);
     const CudaSchedule schedule{.heads_per_group = *rc::gen::inRange(1, 200),
                                 .split_tiles = *rc::gen::inRange(0, 200),
@@ -160,6 +161,12 @@ TEST(CandidateText, RoundTrips) {
     RC_ASSERT(choice_of(to_text(with)) == with);
     RC_ASSERT(choice_of(to_text(without)) == without);
   });
+}
+
+TEST(CandidateText, SaysDeterministicOnlyOfPlansThatAre) {
+  EXPECT_EQ(to_text(CudaPlan{.deterministic = true}), to_text(CudaPlan{}) + " deterministic=1");
+  EXPECT_FALSE(plan_of(to_text(CudaPlan{}) + " deterministic=0"));
+  EXPECT_FALSE(plan_of(to_text(CudaPlan{}) + " deterministic=2"));
 }
 
 TEST(CandidateText, TakesNothingElse) {

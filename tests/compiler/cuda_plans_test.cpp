@@ -91,6 +91,16 @@ TEST(PlanSpace, VariesRowsColumnsAndBuffersOfBackwardPlans) {
   }
 }
 
+TEST(PlanSpace, IsDeterministicWhereTheWorkloadIs) {
+  for (const bool deterministic : {false, true}) {
+    Workload workload = workload_of(blocks(64, "table"), 64);
+    workload.shape.direction = Direction::kBackward;
+    workload.shape.deterministic = deterministic;
+    for (const CudaPlan& plan : plan_space(workload, CudaFamily::kSm90)) EXPECT_EQ(plan.deterministic, deterministic);
+    for (const CudaPlan& plan : plan_space(workload, CudaFamily::kSm80)) EXPECT_FALSE(plan.deterministic);
+  }
+}
+
 TEST(PlanSpace, BackwardPlansReadTablesAsTheDefaultDoesOrBetter) {
   for (const int64_t block : {16, 32, 64, 128}) {
     for (const CudaFamily family : {CudaFamily::kSm90, CudaFamily::kSm80}) {

@@ -1,6 +1,8 @@
 #include "backward_case.h"
 
 #include <algorithm>
+#include <deque>
+#include <map>
 
 #include "sequence_tensor.h"
 #include "source_numbers.h"
@@ -17,6 +19,7 @@ struct Kernels {
   int head_dim, value_dim;  // as the tensors have them
   int padded_head_dim, padded_value_dim;
   int tile_q, tile_k;
+  bool deterministic;  // columns add to dQ in their turn
 };
 
 Kernels read_kernels(const std::string& source) {
@@ -28,6 +31,7 @@ Kernels read_kernels(const std::string& source) {
   kernels.padded_value_dim = number(source, R"(kValueDim = (\d+))");
   kernels.tile_q = number(source, R"(kTileQ = (\d+))");
   kernels.tile_k = number(source, R"(kTileK = (\d+))");
+  kernels.deterministic = source.find("kDeterministic = true") != std::string::npos;
   return kernels;
 }
 
@@ -157,6 +161,7 @@ struct Reference {
 
 struct Lists {
   std::vector<int> begin, end, partial, entries;
+  std::vector<int> turns;  // of entries: how many columns have the query tile before this one
 };
 
 /// Lists as QueryLists has them, of every head: tiles that need a mask, then the others.
@@ -175,6 +180,15 @@ Lists list_columns(const BackwardCase& backward, const Kernels& kernels, const s
         const bool whole = (key_tile + 1) * kernels.tile_k <= places[batch].keys;
         const int entry = static_cast<int>(static_cast<unsigned>(tile) | static_cast<unsigned>(count - 1) << 24);
         (pattern.evaluated || count > 1 || !whole ? masked : full).push_back(entry);
+      }
+      for (const auto* entries : {&masked, &full}) {
+        for (const int entry : *entries) {
+          int turn = 0;
+          for (int before = 0; before < key_tile; ++before) {
+            turn += pattern.boxes(static_cast<int>(batch), head, entry & kNoBox, before) > 0 ? 1 : 0;
+          }
+          lists.turns.push_back(turn);
+        }
       }
       lists.begin.push_back(static_cast<int>(lists.entries.size()));
       lists.entries.insert(lists.entries.end(), masked.begin(), masked.end());
@@ -199,6 +213,19 @@ double relative_error(const Tensor& found, const Gradient& wanted, int& mismatch
     norm += value * value;
   }
   return std::sqrt(difference / std::max(norm, 1e-30));
+}
+
+/// Any order, or any in which the columns of a head of a sequence rise: `order` has them rising.
+void shuffle_order(std::vector<WorkItem>& order, bool rising, std::mt19937& random) {
+  std::map<std::pair<int, int>, std::deque<WorkItem>> columns;
+  for (const WorkItem& item : order) columns[{item.batch, item.head}].push_back(item);
+  std::shuffle(order.begin(), order.end(), random);
+  if (!rising) return;
+  for (WorkItem& item : order) {
+    auto& next = columns[{item.batch, item.head}];
+    item = next.front();
+    next.pop_front();
+  }
 }
 
 }  // namespace
@@ -349,7 +376,7 @@ GradientComparison run(const BackwardCase& backward) {
       }
     }
   }
-  std::shuffle(order.begin(), order.end(), random);
+  shuffle_order(order, kernels.deterministic, random);
   const Buffer<WorkItem> items(order);
   const Buffer<int> item_count(std::vector<int>{static_cast<int>(order.size())}), counter(std::vector<int>{0, 0});
   params.columns = {items.data(), item_count.data(), counter.data()};
@@ -361,6 +388,12 @@ GradientComparison run(const BackwardCase& backward) {
   params.delta = device_delta.data();
   const Buffer<float> sums(std::vector<float>(statistics * kernels.padded_head_dim, 0.0f));
   params.d_query_sums = sums.data();
+  constexpr int kMostSharers = 2;
+  const Buffer<uint32> turns(
+      std::vector<uint32>(static_cast<std::size_t>(pattern.heads) * params.tile_places * kMostSharers));
+  const Buffer<int> entry_turns(or_one(lists.turns));
+  params.turns = turns.data();
+  params.entry_turns = entry_turns.data();
   const int part_columns = kernels.padded_head_dim + kernels.padded_value_dim;
   const Buffer<float> parts(static_cast<std::size_t>(std::max(slots, 1)) * kernels.tile_k * part_columns);
   params.column_parts = parts.data();
@@ -401,7 +434,7 @@ GradientComparison run(const BackwardCase& backward) {
       }
     }
   }
-  GradientComparison comparison{0, 0, 0, 0};
+  GradientComparison comparison{0, 0, 0, 0, sums.download()};
   comparison.d_query_error = relative_error(d_query, wanted.d_query, comparison.mismatched);
   comparison.d_key_error = relative_error(d_key, wanted.d_key, comparison.mismatched);
   comparison.d_value_error = relative_error(d_value, wanted.d_value, comparison.mismatched);

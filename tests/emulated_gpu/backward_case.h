@@ -19,6 +19,7 @@ struct GradientComparison {
   double d_key_error;
   double d_value_error;
   int mismatched;
+  std::vector<float> d_query_sums;  // of the kernels that have some
 };
 
 /// On a GPU for which the kernels are made. Statistics, orders, lists of columns and what joins the parts of split

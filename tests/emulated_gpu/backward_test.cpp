@@ -22,6 +22,7 @@ struct Numbers {
   int stages = 2;
   bool bfloat16 = true;
   const char* source = "kClosedForm";
+  bool deterministic = false;
 };
 
 int padded(int dim) { return (dim + 31) / 32 * 32; }
@@ -49,6 +50,7 @@ struct Config {{
   static constexpr int kConsumerRegisters = 224;
   static constexpr int kProducerRegisters = 32;
   static constexpr int kCtasPerSm = 1;
+  static constexpr bool kDeterministic = {deterministic};
   static constexpr bool kBFloat16 = {bfloat16};
   static constexpr KeySourceKind kKeySource = KeySourceKind::{source};
 }};
@@ -72,7 +74,7 @@ extern "C" __global__ void __launch_bounds__(1) harrier_shared_bytes(int* bytes)
       fmt::arg("padded_value", padded(numbers.value_dim)), fmt::arg("tile_q", numbers.tile_q),
       fmt::arg("tile_k", numbers.tile_k), fmt::arg("consumers", numbers.consumers), fmt::arg("stages", numbers.stages),
       fmt::arg("bfloat16", numbers.bfloat16), fmt::arg("source", numbers.source),
-      fmt::arg("threads", 128 * (numbers.consumers + 1)));
+      fmt::arg("deterministic", numbers.deterministic), fmt::arg("threads", 128 * (numbers.consumers + 1)));
 }
 
 constexpr Numbers kD64 = {64, 64, 128, 128, 2};
@@ -327,6 +329,48 @@ struct Score {
       return 30.0 * 0.01f * (1.0 - t * t);
     };
     expect_right(backward);
+  }
+}
+
+/// The sums of dQ, with so many CTAs side by side whose threads run in the order of a seed.
+std::vector<float> sums_of(const BackwardCase& backward, const char* together, const char* seed) {
+  const Setting side_by_side("HARRIER_EMULATED_TOGETHER", together);
+  const Setting order("HARRIER_EMULATED_SEED", seed);
+  const GradientComparison found = run(backward);
+  EXPECT_LT(found.d_query_error, 8e-3);
+  EXPECT_LT(found.d_key_error, 8e-3);
+  EXPECT_LT(found.d_value_error, 8e-3);
+  EXPECT_EQ(found.mismatched, 0);
+  return found.d_query_sums;
+}
+
+BackwardCase with(BackwardCase backward, const std::vector<Sequence>& sequences) {
+  backward.pattern.sequences = sequences;
+  return backward;
+}
+
+TEST(EmulatedBackward, SumsOfQueriesVaryWithTheOrderOfArrival) {
+  const BackwardCase backward = with(causal(kD64OfBlocks), {{300, 300}, {65, 200}});
+  EXPECT_NE(sums_of(backward, "4", "1"), sums_of(backward, "4", "2"));
+}
+
+TEST(EmulatedBackward, DeterministicSumsHaveTheSameBitsWhateverArrivesFirst) {
+  Numbers blocks = kD64OfBlocks, whole = kD64, divided = kD128OfBlocks, from_registers = {224, 224, 64, 64, 2};
+  for (Numbers* numbers : {&blocks, &whole, &divided, &from_registers}) numbers->deterministic = true;
+  BackwardCase in_parts = with(causal(divided), {{130, 200}, {5, 0}});
+  in_parts.pattern.kv_heads = 1;
+  in_parts.pattern.split_tiles = 3;
+  std::vector<BackwardCase> cases = {with(causal(blocks), {{200, 200}, {65, 130}}),
+                                     with(listed(blocks, 1), {{65, 65}, {127, 300}}), in_parts};
+  std::vector<const char*> seeds = {"1"};
+  if (std::getenv("HARRIER_TEST_THOROUGH") != nullptr) {
+    cases.push_back(with(causal(whole), {{300, 300}, {5, 0}}));
+    cases.push_back(with(causal(from_registers), {{130, 130}}));
+    seeds = {"1", "2", "3", "4", "5"};
+  }
+  for (const BackwardCase& backward : cases) {
+    const std::vector<float> sums = sums_of(backward, "1", "");
+    for (const char* seed : seeds) EXPECT_EQ(sums_of(backward, "4", seed), sums) << seed;
   }
 }
 

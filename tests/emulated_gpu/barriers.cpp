@@ -117,6 +117,20 @@ void reset_barriers() {
   in_use.clear();
 }
 
+Parked exchange_barriers(Parked other) {
+  struct State : ParkedState {
+    NamedBarrier named[kNamedBarriers];
+    std::vector<TransactionBarrier> transaction = std::vector<TransactionBarrier>(kSharedLimit / 8);
+    std::vector<std::uint32_t> in_use;
+  };
+  if (other == nullptr) other = std::make_unique<State>();
+  auto& state = static_cast<State&>(*other);
+  std::swap(named, state.named);
+  std::swap(transaction, state.transaction);
+  std::swap(in_use, state.in_use);
+  return other;
+}
+
 void thread_left_barriers() {
   for (NamedBarrier& barrier : named) {
     if (barrier.threads == 0) complete_if_all_arrived(barrier);

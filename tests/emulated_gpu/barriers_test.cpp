@@ -15,7 +15,7 @@ struct Ending {
 };
 
 /// Runs `body` with dynamic shared memory in `memory`; `n` is the thread's number, `barrier` a shared address.
-Ending run_body(const std::string& body, unsigned threads = 64) {
+Ending run_body(const std::string& body, unsigned threads = 64, unsigned ctas = 1) {
   const Context context;
   const Module module(
       "#include \"codegen/cuda/kernels/ptx.cuh\"\nusing namespace harrier;\n"
@@ -24,7 +24,7 @@ Ending run_body(const std::string& body, unsigned threads = 64) {
       "  const int n = threadIdx.x;\n  const uint32 barrier = ptx::shared_address(memory);\n" +
       body + "\n}\n");
   testing::internal::CaptureStderr();
-  const CUresult result = launch(module.kernel("test"), {1}, threads, 4096);
+  const CUresult result = launch(module.kernel("test"), {ctas}, threads, 4096);
   return {result, testing::internal::GetCapturedStderr()};
 }
 
@@ -70,6 +70,25 @@ TEST(EmulatedPause, OfThreadsThatWaitForEachOtherIsADeadlock) {
   EXPECT_EQ(ending.result, CUDA_ERROR_LAUNCH_TIMEOUT);
   EXPECT_THAT(ending.said, AllOf(HasSubstr("2 threads wait at a pause: 0-1"),
                                  HasSubstr("62 threads wait at __syncthreads (barrier 0): 2-63")));
+}
+
+TEST(EmulatedPause, OfCtasThatWaitForEachOtherEndsWhereTheyRunSideBySide) {
+  // Each CTA waits for the next; all keep what is theirs: shared memory, barriers, warps that have met.
+  const std::string body =
+      "static volatile int there[4] = {0, 0, 0, 0};\n"
+      "int* mine = reinterpret_cast<int*>(memory) + 4;\nconst int cta = blockIdx.x;\n"
+      "mine[n] = cta;\nif (n == 0) ptx::barrier_init(barrier, 2);\n__syncthreads();\n"
+      "if (n == 0) { there[cta] = 1; while (cta < 3 && there[cta + 1] == 0) __nanosleep(20); }\n"
+      "if (n % 32 == 0) ptx::barrier_arrive(barrier);\nptx::barrier_wait(barrier, 0);\n"
+      "if (__shfl_sync(~0u, mine[n], 3) != cta) __trap();\n__syncthreads();\nif (n == 0) there[cta] = 1;";
+  EXPECT_THAT(run_body(body, 64, 4).said, HasSubstr("1 threads wait at a pause: 0"));
+  for (const char* seed : {"", "1", "2"}) {
+    for (const char* ctas : {"2", "4", "9"}) {
+      const Setting together("HARRIER_EMULATED_TOGETHER", ctas), order("HARRIER_EMULATED_SEED", seed);
+      const Ending ending = run_body(body, 64, 4);
+      EXPECT_EQ(ending.result, CUDA_SUCCESS) << ending.said;
+    }
+  }
 }
 
 TEST(EmulatedBarrier, LaneMissingAtACollectiveIsADeadlock) {

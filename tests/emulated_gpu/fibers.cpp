@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/context/detail/fcontext.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -11,6 +12,8 @@
 #include <deque>
 #include <mutex>
 #include <random>
+
+#include "settings.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -40,17 +43,34 @@ struct Machine {
   std::vector<Thread> threads;
   std::deque<int> ready;
   std::deque<int> pausing;  // to look again when nothing else can go on
-  int rounds_in_vain = 0;   // since something but a pause has happened
+  int rounds_in_vain = 0;   // since something but a pause has happened, in any CTA
   std::deque<std::function<void()>> deferred;
   int live = 0;
+  std::size_t slot = 0;    // of the CTA that runs, among those side by side
+  std::size_t others = 0;  // CTAs that it may make room for
   Thread* running = nullptr;
   void* scheduler = nullptr;
   Outcome outcome = Outcome::kSuccess;
   bool shuffled = false;
   std::mt19937 random;
-  int lagging = 0;  // a warpgroup, or one more than there are
-  unsigned char* stacks = nullptr;
+  int lagging = 0;                     // a warpgroup, or one more than there are
+  std::vector<unsigned char*> stacks;  // of each slot
   long long clock = 0;
+};
+
+/// A CTA that is not running: what Machine, the files of barriers and shared memory hold of the one that is.
+struct ParkedCta {
+  harrier_emulated::Dim index{};
+  std::vector<Thread> threads;
+  std::deque<int> ready;
+  std::deque<int> pausing;
+  std::deque<std::function<void()>> deferred;
+  int live = 0;
+  std::size_t slot = 0;
+  std::vector<unsigned char> shared;
+  Parked barriers;
+  Parked meetings;
+  Parked warpgroups;
 };
 
 constexpr const char* kPause = "a pause";
@@ -59,18 +79,20 @@ Machine machine;
 alignas(1024) unsigned char arena[kArenaBytes];
 
 unsigned char* stack_of(int thread) {
-  if (machine.stacks == nullptr) {
+  if (machine.stacks.size() <= machine.slot) machine.stacks.resize(machine.slot + 1);
+  unsigned char*& first = machine.stacks[machine.slot];
+  if (first == nullptr) {
     const std::size_t bytes = kMaxThreads * (kStackBytes + kStackGuardBytes);
     void* stacks = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stacks == MAP_FAILED) {
       std::perror("emulated GPU: no memory for the threads' stacks");
       std::abort();
     }
-    machine.stacks = static_cast<unsigned char*>(stacks);
+    first = static_cast<unsigned char*>(stacks);
     for (int i = 0; i < kMaxThreads; ++i)
-      mprotect(machine.stacks + i * (kStackBytes + kStackGuardBytes), kStackGuardBytes, PROT_NONE);
+      mprotect(first + i * (kStackBytes + kStackGuardBytes), kStackGuardBytes, PROT_NONE);
   }
-  return machine.stacks + thread * (kStackBytes + kStackGuardBytes) + kStackGuardBytes;
+  return first + thread * (kStackBytes + kStackGuardBytes) + kStackGuardBytes;
 }
 
 /// "0-31, 64, 70-72"
@@ -136,8 +158,8 @@ void shuffle_ready() {
   std::swap(machine.ready.front(), machine.ready[place]);
 }
 
-/// Threads that pause, one round of looking again for all of them. False where rounds have long changed nothing: each
-/// waits for another.
+/// Threads that pause look again, one round for all of them. False where rounds have long changed nothing: each waits
+/// for another.
 bool end_pauses() {
   constexpr int kRounds = 1000;
   if (machine.pausing.empty() || ++machine.rounds_in_vain > kRounds) return false;
@@ -145,8 +167,18 @@ bool end_pauses() {
   return true;
 }
 
+/// True where the CTA makes room for another: where its threads only pause and, in a random order, now and then.
+bool makes_room() {
+  constexpr int kPicksOfATurn = 1024;
+  if (machine.others == 0) return false;
+  if (machine.ready.empty()) return machine.deferred.empty() && !machine.pausing.empty();
+  return machine.shuffled && machine.random() % kPicksOfATurn == 0;
+}
+
 /// The next thread that can run; asynchronous work ends only when there is none, and pauses when that has ended too.
-Thread& next_ready() {
+/// Null where the scheduler has to go on: with another CTA, or because nothing of this one is left.
+Thread* next_ready() {
+  if (makes_room()) return nullptr;
   while (machine.ready.empty() && (!machine.deferred.empty() || end_pauses())) {
     if (!machine.ready.empty()) break;
     machine.rounds_in_vain = 0;
@@ -155,18 +187,27 @@ Thread& next_ready() {
     const auto work = std::move(machine.deferred.front());
     machine.deferred.pop_front();
     work();
+    if (makes_room()) return nullptr;
   }
   if (machine.ready.empty()) {
     if (machine.live > 0) {
       report_deadlock();
       machine.outcome = Outcome::kTimeout;
     }
-    leave();
+    return nullptr;
   }
   if (machine.shuffled) shuffle_ready();
   Thread& next = machine.threads[machine.ready.front()];
   machine.ready.pop_front();
-  return next;
+  return &next;
+}
+
+/// Lets the next thread run, or the scheduler, while `self` stands here.
+context::transfer_t go_on(Thread& self) {
+  Thread* const next = next_ready();
+  if (next == nullptr) return context::jump_fcontext(machine.scheduler, &self);
+  machine.running = next;
+  return next == &self ? context::transfer_t{nullptr, nullptr} : context::jump_fcontext(next->context, &self);
 }
 
 /// What a fiber does first whenever it comes to run.
@@ -191,9 +232,7 @@ void thread_main(context::transfer_t from) {
   machine.rounds_in_vain = 0;
   --machine.live;
   thread_left_barriers();
-  Thread& next = next_ready();
-  machine.running = &next;
-  context::jump_fcontext(next.context, &self);
+  go_on(self);
   std::abort();
 }
 
@@ -204,7 +243,6 @@ void start_threads(const Launch& launch) {
   machine.ready.clear();
   machine.deferred.clear();
   machine.pausing.clear();
-  machine.rounds_in_vain = 0;
   machine.live = count;
   for (int i = 0; i < count; ++i) {
     Thread& thread = machine.threads[i];
@@ -215,18 +253,31 @@ void start_threads(const Launch& launch) {
   }
 }
 
-void run_cta(const Launch& launch) {
+/// Runs the CTA until it makes room for another or has ended.
+void run_cta() {
+  if (machine.ready.empty() && !end_pauses()) {
+    report_deadlock();
+    machine.outcome = Outcome::kTimeout;
+    return;
+  }
+  if (machine.shuffled) shuffle_ready();
+  machine.running = &machine.threads[machine.ready.front()];
+  machine.ready.pop_front();
+  const context::transfer_t back = context::jump_fcontext(machine.running->context, nullptr);
+  if (back.data != nullptr) static_cast<Thread*>(back.data)->context = back.fctx;
+  machine.running = nullptr;
+}
+
+void start_cta(const Launch& launch) {
   std::memset(arena, kFill, launch.shared_bytes + kTailBytes);
   reset_barriers();
   reset_meetings();
   reset_warpgroups();
   start_threads(launch);
-  Thread& first = next_ready();
-  machine.running = &first;
-  // Coming back means that all threads have exited or that the launch is over.
-  context::jump_fcontext(first.context, nullptr);
-  machine.running = nullptr;
-  if (machine.outcome != Outcome::kSuccess) return;
+}
+
+/// What must hold when all threads have exited.
+void check_ended(const Launch& launch) {
   if (!machine.deferred.empty()) {
     say(fmt::format("all threads have exited while {} copies are in flight", machine.deferred.size()));
     machine.outcome = Outcome::kFailed;
@@ -237,6 +288,67 @@ void run_cta(const Launch& launch) {
     machine.outcome = Outcome::kIllegalAddress;
     return;
   }
+}
+
+/// Parks the CTA that runs, or goes on with a parked one.
+void exchange(const Launch& launch, ParkedCta& cta) {
+  std::swap(blockIdx, cta.index);
+  std::swap(machine.threads, cta.threads);
+  std::swap(machine.ready, cta.ready);
+  std::swap(machine.pausing, cta.pausing);
+  std::swap(machine.deferred, cta.deferred);
+  std::swap(machine.live, cta.live);
+  std::swap(machine.slot, cta.slot);
+  cta.shared.resize(launch.shared_bytes + kTailBytes, kFill);
+  std::swap_ranges(cta.shared.begin(), cta.shared.end(), arena);
+  cta.barriers = exchange_barriers(std::move(cta.barriers));
+  cta.meetings = exchange_meetings(std::move(cta.meetings));
+  cta.warpgroups = exchange_warpgroups(std::move(cta.warpgroups));
+}
+
+/// CTA `number` of the launch, in the order in which they start.
+harrier_emulated::Dim index_of(const Launch& launch, unsigned number) {
+  const auto& grid = launch.grid;
+  return {number % grid.x, number / grid.x % grid.y, number / (grid.x * grid.y)};
+}
+
+void run_one_after_the_other(const Launch& launch, unsigned count) {
+  for (unsigned i = 0; i < count && machine.outcome == Outcome::kSuccess; ++i) {
+    blockIdx = index_of(launch, i);
+    start_cta(launch);
+    run_cta();
+    if (machine.outcome == Outcome::kSuccess) check_ended(launch);
+  }
+}
+
+/// CTAs take turns; one that ends makes room for the next of the launch.
+void run_side_by_side(const Launch& launch, unsigned count, unsigned together) {
+  std::deque<ParkedCta> parked;
+  for (unsigned i = 0; i < together; ++i) {
+    machine.slot = i;
+    blockIdx = index_of(launch, i);
+    start_cta(launch);
+    exchange(launch, parked.emplace_back());
+  }
+  unsigned started = together;
+  while (!parked.empty() && machine.outcome == Outcome::kSuccess) {
+    if (machine.shuffled) std::swap(parked.front(), parked[machine.random() % parked.size()]);
+    ParkedCta cta = std::move(parked.front());
+    parked.pop_front();
+    exchange(launch, cta);
+    machine.others = parked.size();
+    run_cta();
+    if (machine.outcome == Outcome::kSuccess && machine.live == 0) {
+      check_ended(launch);
+      if (started == count) continue;
+      blockIdx = index_of(launch, started++);
+      start_cta(launch);
+    }
+    exchange(launch, cta);
+    parked.push_back(std::move(cta));
+  }
+  machine.others = 0;
+  machine.slot = 0;
 }
 
 }  // namespace
@@ -250,14 +362,13 @@ Outcome run_launch(const Launch& launch) {
   if (machine.shuffled) machine.random.seed(static_cast<unsigned>(std::strtoul(seed, nullptr, 10)));
   blockDim = launch.block;
   gridDim = launch.grid;
-  for (unsigned z = 0; z < launch.grid.z; ++z) {
-    for (unsigned y = 0; y < launch.grid.y; ++y) {
-      for (unsigned x = 0; x < launch.grid.x; ++x) {
-        blockIdx = {x, y, z};
-        run_cta(launch);
-        if (machine.outcome != Outcome::kSuccess) return machine.outcome;
-      }
-    }
+  machine.rounds_in_vain = 0;
+  const unsigned count = launch.grid.x * launch.grid.y * launch.grid.z;
+  const unsigned together = std::min(count, static_cast<unsigned>(std::max(ctas_together(), 1)));
+  if (together == 1) {
+    run_one_after_the_other(launch, count);
+  } else {
+    run_side_by_side(launch, count, together);
   }
   return machine.outcome;
 }
@@ -271,10 +382,8 @@ void block(const Waiting& waiting) {
   Thread& self = *machine.running;
   self.waiting = waiting;
   if (waiting.format != kPause) machine.rounds_in_vain = 0;
-  Thread& next = next_ready();
-  if (&next == &self) return;
-  machine.running = &next;
-  resumed(context::jump_fcontext(next.context, &self));
+  const context::transfer_t from = go_on(self);
+  if (from.fctx != nullptr) resumed(from);
 }
 
 void make_ready(Thread& thread) { machine.ready.push_back(thread.number); }

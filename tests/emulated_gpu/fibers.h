@@ -62,7 +62,8 @@ struct Launch {
   std::uint32_t shared_bytes = 0;
 };
 
-/// Runs all CTAs, one after the other. What went wrong is said on stderr.
+/// Runs all CTAs: one after the other, or HARRIER_EMULATED_TOGETHER of them side by side, which take turns where all
+/// threads of one wait or pause and, in a random order, at any time. What went wrong is said on stderr.
 Outcome run_launch(const Launch& launch);
 
 // For what threads call while they run.
@@ -98,6 +99,17 @@ void reset_barriers();
 void reset_meetings();
 void reset_warpgroups();
 void thread_left_barriers();
+
+/// What a file knows of a CTA that is not running; each has its own kind.
+struct ParkedState {
+  virtual ~ParkedState() = default;
+};
+using Parked = std::unique_ptr<ParkedState>;
+
+/// Exchange what is known of the running CTA for that of another. Null is a CTA that has not begun.
+Parked exchange_barriers(Parked other);
+Parked exchange_meetings(Parked other);
+Parked exchange_warpgroups(Parked other);
 
 // Shared memory. Addresses start at kSharedBase, as the first KiB of an SM's is the system's.
 

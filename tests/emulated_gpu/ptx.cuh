@@ -54,6 +54,15 @@ inline void reduce_add(float* destination, uint32 source, uint32 bytes) {
 }
 
 inline void fence_shared_for_async() {}
+inline void fence_global_for_async() {}
+
+// Turns.
+
+inline void wait_for_turn(const uint32* counter, uint32 turn) {
+  while (*static_cast<const volatile uint32*>(counter) != turn) __nanosleep(20);
+}
+inline void pass_turn(uint32* counter) { ++*counter; }
+inline void fence_device() {}
 
 // Registers.
 

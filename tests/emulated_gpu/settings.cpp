@@ -85,6 +85,7 @@ Capability capability() {
 
 int driver_version() { return number("HARRIER_EMULATED_DRIVER", 13000); }
 int device_count() { return number("HARRIER_EMULATED_DEVICES", 1); }
+int ctas_together() { return number("HARRIER_EMULATED_TOGETHER", 1); }
 int multiprocessors() { return number("HARRIER_EMULATED_SMS", 4); }
 
 int injected_failure(const char* function) {

@@ -12,6 +12,7 @@ Capability capability();
 int driver_version();
 int device_count();
 int multiprocessors();
+int ctas_together();
 
 /// The result that HARRIER_EMULATED_FAIL asks `function` to return this time; 0 = none. Counts calls.
 int injected_failure(const char* function);

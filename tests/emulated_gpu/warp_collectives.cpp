@@ -39,6 +39,15 @@ void reset_meetings() {
   for (auto& warp : meetings) warp.clear();
 }
 
+Parked exchange_meetings(Parked other) {
+  struct State : ParkedState {
+    std::vector<std::unique_ptr<Meeting>> meetings[kWarps];
+  };
+  if (other == nullptr) other = std::make_unique<State>();
+  std::swap(meetings, static_cast<State&>(*other).meetings);
+  return other;
+}
+
 const std::uint64_t* meet(std::uint32_t mask, const char* name, std::uint64_t value, Together together) {
   Thread& self = current_thread();
   const std::uint32_t bit = 1u << self.lane();

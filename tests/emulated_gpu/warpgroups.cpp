@@ -264,6 +264,15 @@ void reset_warpgroups() {
   for (Warpgroup& warpgroup : warpgroups) warpgroup.waiting.clear();
 }
 
+Parked exchange_warpgroups(Parked other) {
+  struct State : ParkedState {
+    Warpgroup warpgroups[std::size(emulated::warpgroups)];
+  };
+  if (other == nullptr) other = std::make_unique<State>();
+  std::swap(warpgroups, static_cast<State&>(*other).warpgroups);
+  return other;
+}
+
 }  // namespace harrier::emulated
 
 using namespace harrier::emulated;

@@ -9,6 +9,7 @@
 #include "ir/error.h"
 #include "masks.h"
 #include "runtime/cuda/stream.h"
+#include "support/setting.h"
 #include "test_gpu.h"
 
 namespace harrier {
@@ -25,14 +26,16 @@ struct BackwardMask {
   Mask mask;
   Kernels kernels;
   bool slow;  // left out where not every case is taken: the two families take turns
+  bool deterministic = false;
 };
 
 std::vector<BackwardMask> backward_masks() {
   std::vector<BackwardMask> cases;
   for (const test::NamedMask& named : test::masks()) {
-    const bool turn = cases.size() % 4 == 0;
+    const bool turn = cases.size() % 2 == 0;
     cases.push_back({std::string(named.name) + "_own", named.mask, Kernels::kOwn, !turn});
     cases.push_back({std::string(named.name) + "_portable", named.mask, Kernels::kPortable, turn});
+    cases.push_back({std::string(named.name) + "_deterministic", named.mask, Kernels::kOwn, true, true});
   }
   return cases;
 }
@@ -44,8 +47,10 @@ class GpuBackwardMasks : public testing::TestWithParam<BackwardMask> {};
 TEST_P(GpuBackwardMasks, MatchTheOracleOnAwkwardLengths) {
   if (!test::is_thorough() && GetParam().slow) GTEST_SKIP() << "the other family covers it here";
   const std::vector<int64_t> lengths = {0, 1, 63, 64, 65, 127, 200};
+  Shape shape = shape_of(2, 1, 64);
+  shape.deterministic = GetParam().deterministic;
   expect_gradients_match_the_oracle(
-      {workload_of(GetParam().mask, shape_of(2, 1, 64)), packed_geometry(lengths, lengths), LayoutKind::kPacked, 7},
+      {workload_of(GetParam().mask, shape), packed_geometry(lengths, lengths), LayoutKind::kPacked, 7},
       GetParam().kernels);
 }
 
@@ -201,18 +206,21 @@ std::vector<uint16_t> bits_of(const TensorView& view) {
   return bits;
 }
 
-TEST(GpuBackward, GivesTheSameBitsAgain) {
-  const AttentionCase test{workload_of(window(90, 0) | sink(3), shape_of(4, 2, 64)),
-                           packed_geometry({200, 129}, {200, 129}), LayoutKind::kPacked, 130};
+/// Runs the case a thousand times. On the emulated GPU a few, of which each interleaves CTAs in another way.
+void expect_the_same_bits_again(const AttentionCase& test, Kernels kernels,
+                                const std::optional<CudaSchedule>& schedule = {}) {
+  SCOPED_TRACE(describe(test) + test::architecture_of(kernels));
   AttentionCase backward = test;
   backward.workload.shape.direction = Direction::kBackward;
-  const CudaKernel kernel = test::compile_for(backward, Kernels::kPortable);
+  const CudaKernel kernel = test::compile_for(backward, kernels, {});
   const int runs = test::is_emulated() ? 3 : 1000;
   const BackwardErrors errors = run_backward_case(
       test, [&](const AttentionTensors& tensors, const AttentionGradients& gradients, const Bindings& bindings) {
         std::vector<uint16_t> first;
         for (int run = 0; run < runs; ++run) {
-          kernel.run_backward(tensors, gradients, bindings);
+          const Setting together("HARRIER_EMULATED_TOGETHER", "4");
+          const Setting seed("HARRIER_EMULATED_SEED", std::to_string(run + 1).c_str());
+          kernel.run_backward(tensors, gradients, bindings, {}, schedule);
           std::vector<uint16_t> bits;
           for (const TensorView* view : {&gradients.d_q, &gradients.d_k, &gradients.d_v}) {
             const std::vector<uint16_t> more = bits_of(*view);
@@ -224,6 +232,47 @@ TEST(GpuBackward, GivesTheSameBitsAgain) {
       });
   test::expect_gradients_are_right(test, errors);
 }
+
+TEST(GpuBackward, OfThePortableFamilyGivesTheSameBitsAgain) {
+  expect_the_same_bits_again({workload_of(window(90, 0) | sink(3), shape_of(4, 2, 64)),
+                              packed_geometry({200, 129}, {200, 129}), LayoutKind::kPacked, 130},
+                             Kernels::kPortable);
+}
+
+class GpuBackwardDeterministic : public testing::TestWithParam<int> {
+ protected:
+  /// Closed forms and lists; of one and of two warpgroups a key tile, through shared memory and from registers.
+  static AttentionCase backward_case(int number) {
+    struct Case {
+      Mask mask;
+      int64_t head_dim;
+    };
+    const Case cases[] = {{window(90, 0) | sink(3), 64},
+                          {blocks(64, "table"), 64},
+                          {causal() & documents("segment"), 128},
+                          {blocks(128, "table") | causal(), 128},
+                          {window(60, 60), 256}};
+    const auto& [mask, head_dim] = cases[number];
+    Shape shape = shape_of(4, 2, head_dim);
+    shape.deterministic = true;
+    const std::vector<int64_t> lengths = {330, 0, 129};
+    return {workload_of(mask, shape), packed_geometry(lengths, lengths), LayoutKind::kPacked,
+            static_cast<uint64_t>(150 + number)};
+  }
+};
+
+TEST_P(GpuBackwardDeterministic, GivesTheSameBitsAgain) {
+  if (!test::is_thorough() && GetParam() > 1) GTEST_SKIP() << "others cover it here";
+  expect_the_same_bits_again(backward_case(GetParam()), Kernels::kOwn);
+}
+
+TEST_P(GpuBackwardDeterministic, GivesTheSameBitsAgainInParts) {
+  if (!test::is_thorough() && GetParam() > 1) GTEST_SKIP() << "others cover it here";
+  const CudaSchedule schedule{.heads_per_group = 2, .split_tiles = 1, .split_capacity = 60};
+  expect_the_same_bits_again(backward_case(GetParam()), Kernels::kOwn, schedule);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GpuBackwardDeterministic, testing::Range(0, 5));
 
 /// Lengths and arrays on the device, as a training loop has them; launched twice, since each launch builds anew.
 void run_on_device(const CudaKernel& kernel, const AttentionTensors& tensors, const AttentionGradients& gradients,
@@ -287,9 +336,14 @@ TEST(GpuBackward, BuildsColumnsAnewWhereLengthsAreOnTheDevice) {
 
 TEST(GpuBackward, TakesMemoryInProportionToTheTokens) {
   constexpr int64_t kHeads = 2, kDim = 64, kLength = 1 << 16;
-  for (const char* architecture : {"sm_90a", "sm_90"}) {
+  struct Case {
+    const char* architecture;
+    bool deterministic;
+  };
+  for (const auto& [architecture, deterministic] : {Case{"sm_90a", false}, {"sm_90a", true}, {"sm_90", false}}) {
     Workload workload = workload_of(causal(), shape_of(kHeads, kHeads, kDim));
     workload.shape.direction = Direction::kBackward;
+    workload.shape.deterministic = deterministic;
     const CudaKernel kernel = compile_cuda(workload, test::gpu(), {.architecture = architecture});
     const CudaSchedule schedule{.heads_per_group = 1, .split_tiles = 0, .split_capacity = 0};
     const CudaBinding bound =
@@ -303,7 +357,31 @@ TEST(GpuBackward, TakesMemoryInProportionToTheTokens) {
         .data = memory.pointer(), .batch_stride = 0, .token_stride = kHeads * kDim, .head_stride = kDim};
     const CudaTensors tensors{tensor, tensor, tensor, tensor, {.data = lse.pointer(), .head_stride = kLength}};
     const CudaLaunch launch = kernel.prepare_backward(tensors, {tensor, tensor, tensor, tensor}, bound);
-    EXPECT_LT(launch.workspace_bytes(), kHeads * (kLength + 128) * (8 + 4 * kDim) + 8192) << architecture;
+    // And of deterministic kernels a counter for each of two warpgroups and a query tile.
+    const int64_t counters = deterministic ? 2 * 4 * rows : 0;
+    EXPECT_LT(launch.workspace_bytes(), kHeads * (kLength + 128) * (8 + 4 * kDim) + counters + 8192) << architecture;
+    EXPECT_GE(launch.workspace_bytes(),
+              kHeads * kLength * (8 + (architecture[5] == 'a' ? 4 * kDim : 0)) + counters / 4);
+  }
+}
+
+TEST(GpuBackward, RefusesDeterministicGradientsOfArrays) {
+  for (const char* architecture : {"sm_90a", "sm_90"}) {
+    Workload workload = learned_workloads()[1];
+    workload.shape.direction = Direction::kBackward;
+    workload.shape.deterministic = true;
+    const CudaKernel kernel = compile_cuda(workload, test::gpu(), {.architecture = architecture});
+    const std::vector<float> table(2 * 8 * 8);
+    const CudaBinding bound =
+        kernel.bind({{"table", {.data = table.data(), .type = ElementType::kFloat32, .shape = {1, 2, 8, 8}}}},
+                    packed_geometry({8}, {8}));
+    const cuda::DeviceMemory memory(test::gpu().device, 8 * 2 * 64 * 2);
+    const CudaTensor tensor{.data = memory.pointer(), .batch_stride = 0, .token_stride = 2 * 64, .head_stride = 64};
+    const CudaTensors tensors{tensor, tensor, tensor, tensor, {.data = memory.pointer(), .head_stride = 8}};
+    const CudaGradients gradients{tensor, tensor, tensor, tensor, {{"table", memory.pointer()}}};
+    EXPECT_THAT(
+        [&] { kernel.prepare_backward(tensors, gradients, bound); },
+        testing::ThrowsMessage<InvalidInput>(HasSubstr("the gradient of @table is summed in the order of arrival")));
   }
 }
 

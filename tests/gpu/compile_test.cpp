@@ -60,8 +60,22 @@ std::vector<CompileCase> compile_cases() {
   for (const test::NamedMask& named : test::masks()) {
     add_backward(std::string("backward_") + named.name, test::workload_of(named.mask, test::shape_of(4, 2, 64)));
   }
+  const auto add_deterministic = [&](const std::string& name, Workload workload, bool slow) {
+    workload.shape.direction = Direction::kBackward;
+    workload.shape.deterministic = true;
+    cases.push_back({"deterministic_" + name, workload, "sm_90a", slow});
+  };
+  for (const test::NamedMask& named : test::masks()) {
+    const bool chosen = named.name == std::string("window_and_sink") || named.name == std::string("bigbird64_table");
+    add_deterministic(named.name, test::workload_of(named.mask, test::shape_of(4, 2, 64)), !chosen);
+  }
+  Workload all_steps = test::workload_of((window(1000, 0) & causal()) | sink(4), test::shape_of(4, 2, 128));
+  all_steps.pattern.score = {.scale = {}, .softcap = 3.0, .alibi = "slopes", .bias = {}, .expression = {}};
+  add_deterministic("scores_128", all_steps, false);
   for (const auto& [head_dim, value_dim] :
        std::vector<std::pair<int64_t, int64_t>>{{32, 32}, {96, 96}, {128, 128}, {192, 192}, {192, 128}, {256, 256}}) {
+    add_deterministic("causal_" + std::to_string(head_dim) + "_" + std::to_string(value_dim),
+                      test::workload_of(causal(), test::shape_of(4, 2, head_dim, value_dim)), head_dim != 256);
     add_backward("backward_causal_" + std::to_string(head_dim) + "_" + std::to_string(value_dim),
                  test::workload_of(causal(), test::shape_of(4, 2, head_dim, value_dim)));
   }

@@ -60,6 +60,20 @@ TEST(CudaBackwardPlan, KnowsTheSharedMemoryOfTheKernels) {
   EXPECT_EQ(bytes(256, 256, 0), 214320);
 }
 
+TEST(CudaBackwardPlan, TurnsOfDeterministicKernelsTakeAFewBytes) {
+  for (const auto& [dim, block_rows] : {std::pair{64, 0}, {64, 64}, {128, 0}, {256, 0}}) {
+    const Shape wanted = backward_shape(dim, dim);
+    CudaPlan plan = default_sm90_backward_plan(wanted, block_rows, 4096);
+    EXPECT_EQ(turns_of_tile(plan), 0);
+    const int64_t bytes = backward_shared_bytes(plan, wanted);
+    plan.deterministic = true;
+    EXPECT_EQ(turns_of_tile(plan), key_warpgroups(plan));
+    EXPECT_EQ(backward_shared_bytes(plan, wanted), bytes + 4 * plan.stages + 4 * key_warpgroups(plan));
+    EXPECT_EQ(refusal(plan, wanted), "no error");
+  }
+  EXPECT_FALSE(adds_in_turn({.family = CudaFamily::kSm80, .deterministic = true})) << "its rows sum dQ up anyway";
+}
+
 TEST(CudaBackwardPlan, RoomierPlansFitToo) {
   for (const auto& [dim, block_rows] : {std::pair{64, 0}, {64, 64}, {128, 0}, {256, 0}}) {
     const Shape wanted = backward_shape(dim, dim);
@@ -93,6 +107,8 @@ TEST(CudaBackwardPlan, SaysWhatItIs) {
   EXPECT_EQ(text(plan),
             "rows of 64 queries, columns of 64 keys, 1 warpgroup, 1 stage, 224/56 registers, 2 CTAs a multiprocessor, "
             "scale not folded");
+  plan.deterministic = true;
+  EXPECT_THAT(text(plan), testing::EndsWith("scale not folded, deterministic"));
   plan = default_sm80_backward_plan(backward_shape(64, 64), 32, 4096);
   EXPECT_EQ(text(plan),
             "rows of 64 queries, columns of 64 keys, 4 warps, 2 stages, 2 CTAs a multiprocessor, tables looked up");
@@ -108,6 +124,11 @@ TEST(CudaBackwardPlan, NamesWhatDoesNotFit) {
   plan = default_sm90_backward_plan(backward_shape(64, 64), 0, 4096);
   plan.consumer_registers = 240;
   EXPECT_THAT(refusal(plan, backward_shape(64, 64)), HasSubstr("536 registers"));
+  Shape deterministic = backward_shape(64, 64);
+  deterministic.deterministic = true;
+  plan = default_sm90_backward_plan(deterministic, 0, 4096);
+  EXPECT_THAT(refusal(plan, deterministic), HasSubstr("take a deterministic plan"));
+  EXPECT_EQ(refusal(default_sm80_backward_plan(deterministic, 0, 4096), deterministic), "no error");
   plan = default_sm90_backward_plan(backward_shape(128, 128), 0, 4096);
   plan.ctas_per_sm = 2;
   EXPECT_THAT(refusal(plan, backward_shape(128, 128)), HasSubstr("exceed the 233472 of a multiprocessor"));

@@ -152,6 +152,13 @@ TEST(ParseWorkload, EveryClauseInAnyOrder) {
             expected);
 }
 
+TEST(ParseWorkload, DeterministicGradients) {
+  const auto shape = [](const std::string& text) { return parse_workload("attention a { " + text + " }").shape; };
+  EXPECT_TRUE(shape("direction backward deterministic heads 2").deterministic);
+  EXPECT_FALSE(shape("direction backward heads 2").deterministic);
+  EXPECT_THROW(shape("direction forward deterministic"), InvalidInput);
+}
+
 TEST(ParseWorkload, EveryLengthDistribution) {
   const auto lengths = [](const std::string& text) {
     return parse_workload("attention a { lengths " + text + " }").lengths;

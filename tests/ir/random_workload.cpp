@@ -243,12 +243,14 @@ LengthDistribution WorkloadGenerator::lengths() {
 Shape WorkloadGenerator::shape() {
   static constexpr std::array<DataType, 3> kTypes = {DataType::kFloat32, DataType::kBFloat16, DataType::kFloat16};
   const int64_t kv_heads = integer(1, 16);
+  const bool is_backward = coin();
   return {.heads = kv_heads * integer(1, 8),
           .kv_heads = kv_heads,
           .head_dim = 8 * integer(2, 32),
           .value_dim = 8 * integer(2, 32),
           .dtype = pick(kTypes, integer(0, 2)),
-          .direction = coin() ? Direction::kForward : Direction::kBackward};
+          .direction = is_backward ? Direction::kBackward : Direction::kForward,
+          .deterministic = is_backward && coin()};
 }
 
 Pattern WorkloadGenerator::pattern(int depth) {

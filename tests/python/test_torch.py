@@ -177,12 +177,37 @@ def test_torch_checks_the_operators(draw: Any) -> None:
     slopes = draw(2, grad=True)
     pattern = hr.Pattern(hr.causal, alibi=slopes)
     q, k, v = (draw(2, 2, 16, 16, grad=True) for _ in range(3))
-    arguments = (q, k, v, None, None, None, None, [slopes], pattern.template, pattern.numbers, None, None)
+    arguments = (q, k, v, None, None, None, None, [slopes], pattern.template, pattern.numbers, None, None, False)
     torch.library.opcheck(torch.ops.harrier.attention.default, arguments)
     q, k, v = (draw(9, 2, 16, grad=True) for _ in range(3))
     offsets = torch.tensor([0, 4, 9])
-    arguments = (q, k, v, None, None, offsets, None, [slopes], pattern.template, pattern.numbers, None, None)
+    arguments = (q, k, v, None, None, offsets, None, [slopes], pattern.template, pattern.numbers, None, None, True)
     torch.library.opcheck(torch.ops.harrier.attention.default, arguments)
+
+
+def test_determinism_is_what_torch_is_told_where_the_call_says_nothing(
+    draw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harrier import torch_ops
+
+    asked: list[bool] = []
+    original = torch_ops._backward_cpu
+
+    def backward(*arguments: Any) -> Any:
+        asked.append(arguments[-2])
+        return original(*arguments)
+
+    monkeypatch.setattr(torch_ops, "_backward_cpu", backward)
+    x = draw(1, 2, 16, 16, grad=True)
+    gradients = []
+    try:
+        for enabled, said in ((False, None), (True, None), (True, False), (False, True)):
+            torch.use_deterministic_algorithms(enabled)
+            gradients += torch.autograd.grad(hr.attention(x, x, x, WINDOW, deterministic=said).sum(), x)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert asked == [False, True, False, True]
+    assert all(torch.equal(each, gradients[0]) for each in gradients)
 
 
 def test_compiled_whole_with_lengths_that_change(draw: Any) -> None:

@@ -83,13 +83,15 @@ class DividedConsumer {
     step_.wait_for_d_output();
     step_.start_d_value(d_value, probabilities);
     step_.sync_consumers();  // dS is there, and the factors were read
-    step_.release_query(step_.tile.stage);
+    if constexpr (!Config::kDeterministic) step_.release_query(step_.tile.stage);
     make_d_query<Shares::kMostColumns>(place, [&] {
       wgmma::wait<1>();
       wgmma::hold(d_value);
       step_.release_d_output(step_.tile.stage);
       wgmma::wait<0>();
     });
+    // See ColumnStep::place. The other warpgroup has its dK to add until about now.
+    if constexpr (Config::kDeterministic) step_.release_query(step_.tile.stage);
     step_.advance();
   }
 

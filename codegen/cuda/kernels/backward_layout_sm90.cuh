@@ -14,6 +14,17 @@ struct QueryTile {
   int place;    // of [head][tile place] in BackwardParams::log2_lse and the arrays beside it
 };
 
+/// The same where columns add to dQ in a fixed order.
+struct OrderedQueryTile : QueryTile {
+  int turn;  // how many columns add to the tile before this one
+};
+
+/// Where dQ of a tile is added, and when.
+struct OrderedPlace {
+  int place;
+  int turn;
+};
+
 /// What a warpgroup computes of dQ of a query tile: 64 queries, all columns of them or some panels or none. The tile's
 /// sums lie in d_query_sums 64 queries at a time, of these eight columns at a time, of these four numbers a thread in
 /// the order of the accumulators; so every warpgroup's share is one stretch.
@@ -52,6 +63,9 @@ struct ColumnLayout {
   using ValuePanels = wgmma::Panels<Config::kValueDim, Config::kTileK>;
   using ScorePanels = wgmma::Panels<Config::kTileK, Config::kTileQ>;  // dS, queries by keys
 
+  using Tile = typename Choose<Config::kDeterministic, OrderedQueryTile, QueryTile>::Type;
+  using Place = typename Choose<Config::kDeterministic, OrderedPlace, int>::Type;
+
   static constexpr int kColumnSlots = 2;
   static constexpr uint32 kStatisticBytes = 4 * Config::kTileQ;
   /// True where a column's 64 keys are worked on by two warpgroups: see backward_divided_sm90.cuh.
@@ -65,8 +79,8 @@ struct ColumnLayout {
   static constexpr uint32 kSumBytes = 4 * Config::kTileQ * Config::kHeadDim;
   static constexpr uint32 kBarriers = 2 * kColumnSlots + 2 + 4 * Config::kStages + 2 * Config::kConsumers;
   static constexpr uint32 kSmallBytes = 2 * Config::kStages * kStatisticBytes + 8 * kBarriers +
-                                        Config::kStages * sizeof(QueryTile) + kColumnSlots * sizeof(ColumnWork) +
-                                        4 * Config::kConsumers;
+                                        Config::kStages * sizeof(Tile) + kColumnSlots * sizeof(ColumnWork) +
+                                        Config::kConsumers * sizeof(Place);
   static constexpr bool fits(uint32 score_buffers, uint32 sum_bytes) {
     const uint32 bytes = kScoreOffset + score_buffers * ScorePanels::kBytes + kFactorBytes + sum_bytes + kSmallBytes;
     return (bytes + 1024) * Config::kCtasPerSm <= 233472;
@@ -80,9 +94,9 @@ struct ColumnLayout {
   static constexpr uint32 kStatisticsOffset = kSumsOffset + (kSumsInShared ? kSumBytes : 0);
   static constexpr uint32 kBarrierOffset = kStatisticsOffset + 2 * Config::kStages * kStatisticBytes;
   static constexpr uint32 kTileOffset = kBarrierOffset + 8 * kBarriers;
-  static constexpr uint32 kColumnOffset = kTileOffset + Config::kStages * sizeof(QueryTile);
+  static constexpr uint32 kColumnOffset = kTileOffset + Config::kStages * sizeof(Tile);
   static constexpr uint32 kPlaceOffset = kColumnOffset + kColumnSlots * sizeof(ColumnWork);
-  static constexpr uint32 kBytes = kPlaceOffset + 4 * Config::kConsumers;
+  static constexpr uint32 kBytes = kPlaceOffset + Config::kConsumers * sizeof(Place);
   static_assert(kBytes == kStatisticsOffset + kSmallBytes, "what fits is what is laid out");
 
   static constexpr uint32 kKeysBarrier = 2 * kColumnSlots;
@@ -117,15 +131,15 @@ struct ColumnLayout {
     return address + kStatisticsOffset + stage * kStatisticBytes;
   }
   __device__ __forceinline__ uint32 delta(uint32 stage) const { return log2_lse(Config::kStages + stage); }
-  __device__ __forceinline__ volatile QueryTile* tile(uint32 stage) const {
-    return reinterpret_cast<volatile QueryTile*>(base + kTileOffset) + stage;
+  __device__ __forceinline__ volatile Tile* tile(uint32 stage) const {
+    return reinterpret_cast<volatile Tile*>(base + kTileOffset) + stage;
   }
   __device__ __forceinline__ volatile ColumnWork* column(uint32 slot) const {
     return reinterpret_cast<volatile ColumnWork*>(base + kColumnOffset) + slot;
   }
   /// QueryTile::place of what lies in sums(warpgroup); kNoMoreSums = nothing, and nothing will.
-  __device__ __forceinline__ volatile int* place(int warpgroup) const {
-    return reinterpret_cast<volatile int*>(base + kPlaceOffset) + warpgroup;
+  __device__ __forceinline__ volatile Place* place(int warpgroup) const {
+    return reinterpret_cast<volatile Place*>(base + kPlaceOffset) + warpgroup;
   }
   static constexpr int kNoMoreSums = -1;
 

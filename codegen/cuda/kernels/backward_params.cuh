@@ -64,6 +64,9 @@ struct BackwardParams {
   float score_scale;    // what a score is multiplied by, times log2(e)
   float slope;          // of the score in q . k, where that is one number: dS is P (dP - delta) times this
   float padding_score;  // additive padding: what it adds to a score, times log2(e)
+  // Of deterministic kernels, else null; behind all others, whose places in constant memory stay what they are.
+  uint32* turns;           // [head][tile place][kConsumers], zeros: columns that have added to a share of d_query_sums
+  const int* entry_turns;  // beside QueryLists::entries: how many columns add to the entry's query tile before this one
 };
 
 }  // namespace harrier

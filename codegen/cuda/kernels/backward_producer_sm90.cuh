@@ -1,9 +1,9 @@
-// The producer warps of a CTA that works on columns. One takes columns in schedule order, walks their query tiles and
-// starts the copies that bring K, V, Q and dO; another adds what consumers have computed of dQ to its sums.
+// The producer warp of a CTA that works on columns. It takes columns in schedule order, walks their query tiles and
+// starts the copies that bring K, V, Q and dO.
 #pragma once
 
 #include "codegen/cuda/kernels/backward_layout_sm90.cuh"
-#include "codegen/cuda/kernels/query_source.cuh"
+#include "codegen/cuda/kernels/ordered_queries.cuh"
 #include "codegen/cuda/kernels/schedule.cuh"
 
 namespace harrier {
@@ -20,8 +20,12 @@ class ColumnProducer {
 
   __device__ __forceinline__ void run() {
     int drawn = static_cast<int>(blockIdx.x);  // lane 0: index of the item to take next
+    if constexpr (Config::kDeterministic) {
+      if (lane_ == 0) drawn = draw(params_.columns.counter);
+      drawn = ptx::broadcast(drawn, 0);
+    }
     for (int index = drawn; index < *params_.columns.count; index = ptx::broadcast(drawn, 0)) {
-      if (lane_ == 0) drawn = draw_next(params_.columns.counter);
+      if (lane_ == 0) drawn = draw(params_.columns.counter);
       work_on(params_.columns.items[index]);
     }
     wait_together(shared_.column_empty(column_.stage), column_.parity);
@@ -33,15 +37,27 @@ class ColumnProducer {
   }
 
  private:
+  using Queries =
+      typename Choose<Config::kDeterministic, OrderedQueries<Config, Mask>, QuerySource<Config, Mask>>::Type;
+
+  __device__ __forceinline__ static int draw(int* counter) {
+    if constexpr (Config::kDeterministic) {
+      return draw_in_turn(counter);
+    } else {
+      return draw_next(counter);
+    }
+  }
+
   __device__ __forceinline__ void work_on(const WorkItem& item) {
     // The column is read from shared memory even here: registers are few.
     volatile ColumnWork& column = *shared_.column(column_.stage);
     wait_together(shared_.column_empty(column_.stage), column_.parity);
     if (lane_ == 0) describe(column, item);
     ptx::warp_sync();
-    const int tiles = column.query_valid > 0 ? count_column<Config, Mask>(params_.arguments, params_.query_lists,
-                                                                          column, params_.heads_per_kv_head, lane_)
-                                             : 0;
+    const int tiles = column.query_valid > 0
+                          ? count_column<Config, Mask, Queries>(params_.arguments, params_.query_lists, column,
+                                                                params_.heads_per_kv_head, lane_)
+                          : 0;
     const int limit = smaller(item.tile_limit, tiles);
     if (lane_ == 0) {
       column.tiles = larger(limit - item.first_tile, 0);
@@ -50,9 +66,15 @@ class ColumnProducer {
     column_.advance();
     if (limit <= item.first_tile) return;
     load_keys(column);
-    walk_column<Config, Mask>(params_.arguments, params_.query_lists, column, params_.heads_per_kv_head,
-                              item.first_tile, limit, lane_,
-                              [&](int head, int entry, bool partial) { load_queries(column, head, entry, partial); });
+    if constexpr (Config::kDeterministic) {
+      walk_column_in_order<Config, Queries>(
+          params_, column, item.first_tile, limit, lane_,
+          [&](int head, const OrderedEntry& tile) { load_queries(column, head, tile.entry, tile.partial, tile.turn); });
+    } else {
+      walk_column<Config, Mask>(
+          params_.arguments, params_.query_lists, column, params_.heads_per_kv_head, item.first_tile, limit, lane_,
+          [&](int head, int entry, bool partial) { load_queries(column, head, entry, partial, 0); });
+    }
   }
 
   __device__ __forceinline__ void describe(volatile ColumnWork& slot, const WorkItem& item) const {
@@ -90,7 +112,8 @@ class ColumnProducer {
   }
 
   /// Brings Q, dO and their statistics of one query tile.
-  __device__ __forceinline__ void load_queries(const volatile ColumnWork& column, int head, int entry, bool partial) {
+  __device__ __forceinline__ void load_queries(const volatile ColumnWork& column, int head, int entry, bool partial,
+                                               int turn) {
     const int tile = entry & kNoBox;
     const int place = head * params_.tile_places + column.first_place + tile;
     const int first = smaller(tile * Config::kTileQ, column.query_valid - 1);  // as in load_keys
@@ -98,11 +121,12 @@ class ColumnProducer {
     const uint32 stage = tile_.stage;
     wait_together(shared_.query_empty(stage), tile_.parity);
     if (lane_ == 0) {
-      volatile QueryTile* slot = shared_.tile(stage);
+      volatile typename Shared::Tile* slot = shared_.tile(stage);
       slot->entry = entry;
       slot->head = head;
       slot->partial = partial ? 1 : 0;
       slot->place = place;
+      if constexpr (Config::kDeterministic) slot->turn = turn;
       // The arrival that announces the bytes also publishes the tile, so it is written before.
       const uint32 barrier = shared_.query_full(stage);
       ptx::barrier_expect(barrier, Shared::QueryPanels::kBytes + Shared::kStatisticBytes);
@@ -146,53 +170,6 @@ class ColumnProducer {
   StageCursor<Shared::kColumnSlots> column_;
   StageCursor<1> keys_;
   StageCursor<Config::kStages> tile_;
-};
-
-/// Adds the warpgroups' shares of dQ, tile after tile, to the sums. One thread.
-template <class Config>
-class QueryReducer {
- public:
-  using Shared = ColumnLayout<Config>;
-  using Shares = QueryShares<Config>;
-  static constexpr int kSharers = Shares::kSharers;
-
-  __device__ __forceinline__ QueryReducer(const BackwardParams& params, const Shared& shared)
-      : params_(params), shared_(shared) {}
-
-  __device__ __forceinline__ void run() {
-    while (add<0>()) {
-      release<0>();
-      sums_.advance();
-    }
-    ptx::wait_stores();
-  }
-
- private:
-  /// Starts the additions of one tile. False when there are no more.
-  template <int kWarpgroup>
-  __device__ __forceinline__ bool add() {
-    ptx::barrier_wait(shared_.sums_full(kWarpgroup), sums_.parity);
-    const int place = *shared_.place(kWarpgroup);
-    if (place == Shared::kNoMoreSums) return false;
-    const int64 first = static_cast<int64>(place) * (Config::kTileQ * Config::kHeadDim);
-    ptx::reduce_add(params_.d_query_sums + first + Shares::first_number(kWarpgroup), shared_.sums(kWarpgroup),
-                    4 * kWarpgroupRows * Shares::columns(kWarpgroup));
-    ptx::commit_stores();
-    if constexpr (kWarpgroup + 1 < kSharers) return add<kWarpgroup + 1>();
-    return true;
-  }
-
-  /// Gives the buffers back, each as soon as its addition has read it.
-  template <int kWarpgroup>
-  __device__ __forceinline__ void release() {
-    ptx::wait_stores_read<kSharers - 1 - kWarpgroup>();
-    ptx::barrier_arrive(shared_.sums_empty(kWarpgroup));
-    if constexpr (kWarpgroup + 1 < kSharers) release<kWarpgroup + 1>();
-  }
-
-  const BackwardParams& params_;
-  const Shared& shared_;
-  StageCursor<1> sums_;
 };
 
 }  // namespace harrier

@@ -6,6 +6,7 @@
 #include "codegen/cuda/kernels/backward_consumer_sm90.cuh"
 #include "codegen/cuda/kernels/backward_divided_sm90.cuh"
 #include "codegen/cuda/kernels/backward_producer_sm90.cuh"
+#include "codegen/cuda/kernels/query_reducer_sm90.cuh"
 
 namespace harrier {
 
@@ -15,7 +16,8 @@ constexpr int backward_threads() {
 }
 
 /// `memory` is the CTA's dynamic shared memory, 1024-byte aligned, ColumnLayout<Config>::kBytes of it.
-/// BackwardParams::d_query_sums is zeros.
+/// BackwardParams::d_query_sums is zeros. With Config::kDeterministic, BackwardParams::turns is too, and columns lie in
+/// the order that query_reducer_sm90.cuh asks for.
 template <class Config, class Mask, class Score>
 __device__ __forceinline__ void backward_columns(const BackwardParams& params, unsigned char* memory) {
   static_assert(!ColumnLayout<Config>::kDivided || (Config::kTileK == kWarpgroupRows && Config::kConsumers == 2),
@@ -26,6 +28,8 @@ __device__ __forceinline__ void backward_columns(const BackwardParams& params, u
                 "warpgroups may only share out the registers that the CTA was launched with");
   static_assert((ColumnLayout<Config>::kBytes + 1024) * Config::kCtasPerSm <= 233472,
                 "the tiles exceed an SM's shared memory");
+
+  static_assert(QueryShares<Config>::kSharers <= 3, "each share of dQ has a warp beside the one that brings tiles");
 
   const ColumnLayout<Config> shared(memory);
   const int lane = threadIdx.x & 31;
@@ -44,8 +48,13 @@ __device__ __forceinline__ void backward_columns(const BackwardParams& params, u
         ptx::prefetch_tensor_map(&params.d_output);
       }
       ColumnProducer<Config, Mask>(params, shared, lane).run();
-    } else if (ColumnLayout<Config>::kSumsInShared && warp == 1 && lane == 0) {
-      QueryReducer<Config>(params, shared).run();
+    } else if constexpr (ColumnLayout<Config>::kSumsInShared) {
+      if constexpr (Config::kDeterministic) {
+        const int sharer = warp - 1;
+        if (sharer < QueryShares<Config>::kSharers && lane == 0) OrderedReducer<Config>(params, shared, sharer).run();
+      } else {
+        if (warp == 1 && lane == 0) QueryReducer<Config>(params, shared).run();
+      }
     }
   } else {
     ptx::grow_registers<Config::kConsumerRegisters>();

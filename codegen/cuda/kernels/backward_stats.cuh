@@ -75,4 +75,11 @@ __device__ __forceinline__ void backward_stats(const BackwardParams& params) {
   for (int i = thread; i < Config::kTileQ * Config::kHeadDim / 4; i += kBuildThreads) sums[i] = {0, 0, 0, 0};
 }
 
+/// The same grid, for deterministic kernels of sm_90a: nobody has added to d_query_sums.
+template <class Config>
+__device__ __forceinline__ void clear_turns(const BackwardParams& params) {
+  const int64 place = static_cast<int64>(blockIdx.y) * params.tile_places + static_cast<int>(blockIdx.x);
+  if (threadIdx.x < Config::kConsumers) params.turns[place * Config::kConsumers + threadIdx.x] = 0;
+}
+
 }  // namespace harrier

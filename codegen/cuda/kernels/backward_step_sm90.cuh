@@ -74,8 +74,15 @@ struct ColumnStep {
     score_buffer.advance();
   }
 
-  /// See QueryTile. Not to be read once the warpgroup has released Q.
-  __device__ __forceinline__ int place() const { return shared.tile(tile.stage)->place; }
+  /// What add_d_query is told of the tile: see QueryTile. Deterministic kernels, which have to say more of it and have
+  /// no more registers, name the buffer where that lies. Not to be read once the warpgroup has released Q.
+  __device__ __forceinline__ int place() const {
+    if constexpr (Config::kDeterministic) {
+      return static_cast<int>(tile.stage);
+    } else {
+      return shared.tile(tile.stage)->place;
+    }
+  }
 
   /// Joins all consumers.
   __device__ __forceinline__ void sync_consumers() const {
@@ -207,7 +214,8 @@ struct ColumnStep {
         d_query, d_scores, keys);
   }
 
-  /// Adds the same columns to the sums: through shared memory and the reducer where there is room, else from here.
+  /// Adds the same columns to the sums: through shared memory and the reducer where there is room, else from here. In
+  /// deterministic kernels Q is still there.
   template <int kColumns>
   __device__ __forceinline__ void add_d_query(const float (&d_query)[kColumns / 2], int first, int place) {
     if constexpr (Shared::kSumsInShared) {
@@ -220,15 +228,43 @@ struct ColumnStep {
       }
       ptx::fence_shared_for_async();
       hand_over_sums(place);
+    } else if constexpr (Config::kDeterministic) {
+      if (first == 0) wait_for_turn(place);
+      add_from_registers<kColumns>(d_query, first, shared.tile(place)->place);
+      if (first + kColumns == Shares::columns(warpgroup)) pass_turn(place);
     } else {
-      float* address = params.d_query_sums + static_cast<int64>(place) * (Config::kTileQ * Config::kHeadDim) +
-                       Shares::first_number(warpgroup) + kWarpgroupRows * first + 4 * thread();
-#pragma unroll
-      for (int j = 0; j < kColumns / 8; ++j) {
-        ptx::add_four(address + j * 4 * kWarpgroupThreads, d_query[4 * j], d_query[4 * j + 1], d_query[4 * j + 2],
-                      d_query[4 * j + 3]);
-      }
+      add_from_registers<kColumns>(d_query, first, place);
     }
+  }
+
+  template <int kColumns>
+  __device__ __forceinline__ void add_from_registers(const float (&d_query)[kColumns / 2], int first, int place) const {
+    float* address = params.d_query_sums + static_cast<int64>(place) * (Config::kTileQ * Config::kHeadDim) +
+                     Shares::first_number(warpgroup) + kWarpgroupRows * first + 4 * thread();
+#pragma unroll
+    for (int j = 0; j < kColumns / 8; ++j) {
+      ptx::add_four(address + j * 4 * kWarpgroupThreads, d_query[4 * j], d_query[4 * j + 1], d_query[4 * j + 2],
+                    d_query[4 * j + 3]);
+    }
+  }
+
+  // The turns of deterministic kernels, where a warpgroup adds by itself: see query_reducer_sm90.cuh.
+
+  __device__ __forceinline__ uint32* turn_of(int place) const {
+    return params.turns + static_cast<int64>(shared.tile(place)->place) * Config::kConsumers + warpgroup;
+  }
+  __device__ __forceinline__ void join_warpgroup() const {
+    constexpr int kFirstBarrier = 3;
+    ptx::named_barrier_sync(kFirstBarrier + warpgroup, kWarpgroupThreads);
+  }
+  __device__ __forceinline__ void wait_for_turn(int place) const {
+    if (leads()) ptx::wait_for_turn(turn_of(place), shared.tile(place)->turn);
+    join_warpgroup();
+  }
+  __device__ __forceinline__ void pass_turn(int place) const {
+    ptx::fence_device();
+    join_warpgroup();
+    if (leads()) ptx::pass_turn(turn_of(place));
   }
 
   /// Tells the reducer that there are no more.
@@ -240,7 +276,16 @@ struct ColumnStep {
   }
 
   __device__ __forceinline__ void hand_over_sums(int place) {
-    if (leads()) *shared.place(warpgroup) = place;
+    if (leads()) {
+      if constexpr (Config::kDeterministic) {
+        const bool more = place != Shared::kNoMoreSums;
+        if (more) shared.place(warpgroup)->turn = shared.tile(place)->turn;
+        if (more) place = shared.tile(place)->place;
+        shared.place(warpgroup)->place = place;
+      } else {
+        *shared.place(warpgroup) = place;
+      }
+    }
     ptx::warp_sync();
     if (keys.lane == 0) ptx::barrier_arrive(shared.sums_full(warpgroup));
     sums.advance();

@@ -2,8 +2,8 @@
 // how many query tiles each has, for the order of work.
 #pragma once
 
-#include "codegen/cuda/kernels/build_rows.cuh"
-#include "codegen/cuda/kernels/query_source.cuh"
+#include "codegen/cuda/kernels/build_order.cuh"
+#include "codegen/cuda/kernels/ordered_queries.cuh"
 
 namespace harrier {
 
@@ -31,9 +31,22 @@ __device__ __forceinline__ int find_box(const int* entries, int begin, int end, 
   return first < end && (entries[first] & kNoBox) == wanted ? first : end;
 }
 
+/// How many of the rising boxes [begin, end) of a list come before `limit`.
+__device__ __forceinline__ int boxes_below(const int* entries, int begin, int end, int limit) {
+  int first = begin, last = end;
+  while (first < last) {
+    const int middle = (first + last) / 2;
+    const bool before = (entries[middle] & kNoBox) < limit;
+    first = before ? middle + 1 : first;
+    last = before ? last : middle;
+  }
+  return first - begin;
+}
+
 /// One warp for each column: it looks for its key tile in the list of every row of the sequence. A grid of (columns /
-/// kBuildWarps rounded up, heads with lists of their own) CTAs of kBuildThreads.
-template <class Config>
+/// kBuildWarps rounded up, heads with lists of their own) CTAs of kBuildThreads. For deterministic kernels it also says
+/// how many columns come before this one in each row's list.
+template <class Config, bool kDeterministic>
 class ListTransposer {
  public:
   __device__ __forceinline__ explicit ListTransposer(const TransposeParams& params)
@@ -75,6 +88,15 @@ class ListTransposer {
     return place < end ? params_.rows.entries[place] : kNoBox;
   }
 
+  /// How many key tiles before this one the query tile's list has.
+  __device__ __forceinline__ int turn_in(int query_tile) const {
+    const int list = first_list_ + query_tile;
+    const int begin = params_.rows.row_begin[list], end = params_.rows.row_end[list];
+    const int middle = begin + params_.rows.partial_tiles[list];
+    return boxes_below(params_.rows.entries, begin, middle, key_tile_) +
+           boxes_below(params_.rows.entries, middle, end, key_tile_);
+  }
+
   __device__ __forceinline__ Found count() const {
     Found found{0, 0};
     for (int first = 0; first < query_tiles_; first += 32) {
@@ -114,6 +136,7 @@ class ListTransposer {
       if (box != kNoBox) {
         const int place = is_partial ? next_partial + __popc(partial & before) : next_full + __popc(full & before);
         params_.entries[place] = query_tile | (box & ~kNoBox);
+        if constexpr (kDeterministic) params_.entry_turns[place] = turn_in(query_tile);
       }
       next_partial += __popc(partial);
       next_full += __popc(full);
@@ -128,8 +151,8 @@ class ListTransposer {
 };
 
 /// One warp for each column; a grid of (places of columns / kBuildWarps rounded up, measured_heads) CTAs of
-/// kBuildThreads.
-template <class Config, class Mask>
+/// kBuildThreads. `Queries` is where the kernel's query tiles come from.
+template <class Config, class Mask, class Queries>
 __device__ __forceinline__ void measure_columns(const ColumnOrderParams& params) {
   const OrderParams& order = params.order;
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -141,11 +164,26 @@ __device__ __forceinline__ void measure_columns(const ColumnOrderParams& params)
       describe_column<Config>(params.sequences, params.rows_per_batch, {where.tile, head, where.batch, 0, 0, -1});
   int tiles = column.key_begin < column.key_length ? 0 : -1;
   if (tiles == 0 && column.query_valid > 0) {
-    tiles = count_column<Config, Mask>(order.arguments, params.lists, column, params.heads_per_kv_head, lane);
+    tiles = count_column<Config, Mask, Queries>(order.arguments, params.lists, column, params.heads_per_kv_head, lane);
   }
   if (lane != 0) return;
   order.rows[head * order.rows_per_head + place].tiles = tiles;
   if (tiles > 0) atomicAdd(&order.state->tiles, static_cast<uint64>(tiles));
+}
+
+/// As cut_rows, for deterministic kernels: no column of a sequence may come before one of a lower key tile, so a column
+/// counts as long as the longest from it to the sequence's last.
+template <class Config>
+__device__ __forceinline__ void cut_columns(const OrderParams& params) {
+  cut_rows(params, [&](int head, int place, int most) {
+    const RowPlace at = row_at<ColumnPlaces<Config>>(params.sequences, params.rows_per_batch, params.batches, place);
+    const RowWork column = describe_row<ColumnPlaces<Config>>(params.sequences, {0, head, at.batch, 0, 0, -1});
+    const int end = smaller(place - at.tile + divide_up(column.query_length, Config::kTileK), params.rows_per_head);
+    const RowMeasure* columns = params.rows + head * params.rows_per_head;
+    int longest = 0;
+    for (int i = place; i < end && longest < most; ++i) longest = larger(longest, columns[i].tiles);
+    return smaller(longest, most);
+  });
 }
 
 }  // namespace harrier

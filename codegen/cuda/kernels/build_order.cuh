@@ -52,7 +52,9 @@ __device__ __forceinline__ int part_tiles(const OrderParams& params) {
 }
 
 /// One thread for each row; a grid of (rows_per_head / kBuildThreads rounded up, measured_heads) CTAs of kBuildThreads.
-__device__ __forceinline__ void cut_rows(const OrderParams& params) {
+/// cost_of(head, place, tiles of a part at most) is by what a row of some parts is sorted.
+template <class CostOf>
+__device__ __forceinline__ void cut_rows(const OrderParams& params, CostOf cost_of) {
   static_assert(kSectionRows % kBuildThreads == 0, "a CTA's rows lie in one section");
   const int place = blockIdx.x * kBuildThreads + threadIdx.x;
   const int head = blockIdx.y;
@@ -62,7 +64,7 @@ __device__ __forceinline__ void cut_rows(const OrderParams& params) {
     const int most = part_tiles(params);
     parts = row.tiles < 0 ? 0 : row.tiles <= most ? 1 : divide_up(row.tiles, most);
     row.parts = parts;
-    row.cost = parts == 0 ? -1 : divide_up(row.tiles, parts);
+    row.cost = parts == 0 ? -1 : cost_of(head, place, most);
   }
   const int items = warp_sum(parts);
   const int split_rows = warp_sum(parts > 1 ? 1 : 0);
@@ -74,6 +76,14 @@ __device__ __forceinline__ void cut_rows(const OrderParams& params) {
   if (split_rows == 0) return;
   atomicAdd(&totals.split_rows, split_rows);
   atomicAdd(&totals.split_slots, split_slots);
+}
+
+/// By their longest part.
+__device__ __forceinline__ void cut_rows(const OrderParams& params) {
+  cut_rows(params, [&](int head, int place, int) {
+    const RowMeasure& row = params.rows[head * params.rows_per_head + place];
+    return divide_up(row.tiles, row.parts);
+  });
 }
 
 __device__ __forceinline__ RowTotals warp_sum(const RowTotals& totals) {

@@ -138,6 +138,7 @@ struct TransposeParams {
   int columns_per_head;  // as in QueryLists
   int columns_per_batch;
   BuildState* state;  // of the columns
+  int* entry_turns;   // of deterministic kernels: see BackwardParams
 };
 
 /// harrier_measure_columns; then harrier_cut_rows and harrier_order_columns with `order`, for which columns are rows:

@@ -116,6 +116,37 @@ __device__ __forceinline__ void fence_shared_for_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+/// Orders what this thread knows of global memory, and its own writes there, before what the copy engine then does.
+__device__ __forceinline__ void fence_global_for_async() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
+
+// Turns: counters in global memory, on which threads of several CTAs agree who goes next.
+
+/// Returns once the counter is `turn`; then what was written before it became so is seen.
+__device__ __forceinline__ void wait_for_turn(const uint32* counter, uint32 turn) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      ".reg .u32 seen;\n"
+      "WAIT_%=:\n"
+      "ld.acquire.gpu.global.u32 seen, [%0];\n"
+      "setp.eq.u32 done, seen, %1;\n"
+      "@done bra DONE_%=;\n"
+      "nanosleep.u32 20;\n"
+      "bra WAIT_%=;\n"
+      "DONE_%=:\n"
+      "}" ::"l"(__cvta_generic_to_global(counter)),
+      "r"(turn)
+      : "memory");
+}
+
+/// Counts, after all that this thread has written and seen.
+__device__ __forceinline__ void pass_turn(uint32* counter) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(__cvta_generic_to_global(counter)) : "memory");
+}
+
+/// Orders this thread's writes before those that follow, for every thread of the GPU.
+__device__ __forceinline__ void fence_device() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+
 // Copies and products of warps, for every GPU from sm_80 on.
 
 /// Starts a copy of 16 bytes to shared memory, both sides 16-byte aligned: the first `source_bytes` (0 to 16) come from

@@ -176,13 +176,13 @@ using QuerySource = typename QuerySourceOf<Config, Mask, Config::kKeySource>::Ty
 
 /// Query tiles of a column, over all heads that read its key head. All lanes of a warp. `Column` is ColumnWork,
 /// or the volatile one that lies in shared memory.
-template <class Config, class Mask, class Column>
+template <class Config, class Mask, class Source = QuerySource<Config, Mask>, class Column>
 __device__ __forceinline__ int count_column(const PatternArguments& arguments, const QueryLists& lists,
                                             const Column& column, int heads_per_kv_head, int lane) {
   int tiles = 0;
   for (int i = 0; i < heads_per_kv_head; ++i) {
     const Position at = position_of(arguments, column, column.kv_head * heads_per_kv_head + i);
-    const QuerySource<Config, Mask> queries(at, lists, column.key_begin / Config::kTileK, column.query_valid, lane);
+    const Source queries(at, lists, column.key_begin / Config::kTileK, column.query_valid, lane);
     const TileCounts counts = queries.count();
     tiles += counts.partial + counts.full;
   }

@@ -34,6 +34,10 @@ __device__ __forceinline__ WorkItem work_item(const ForwardParams& params, int i
 __device__ __forceinline__ int draw_next(int* counter) { return atomicAdd(counter, 1) + static_cast<int>(gridDim.x); }
 __device__ __forceinline__ int draw_next(const ForwardParams& params) { return draw_next(params.counter); }
 
+/// The next item where even the first ones come from the counter, not from the CTA's number: what has been drawn is
+/// then worked on by a CTA that runs, and so is everything before it, whatever else keeps the GPU busy.
+__device__ __forceinline__ int draw_in_turn(int* counter) { return atomicAdd(counter, 1); }
+
 /// The last CTA to finish leaves the counter as it was found.
 __device__ __forceinline__ void finish_schedule(int* counter) {
   if (atomicAdd(counter + 1, 1) == static_cast<int>(gridDim.x) - 1) {

@@ -56,6 +56,8 @@ typedef struct BackwardParams {
   float score_scale;
   float slope;
   float padding_score;
+  uint64_t turns;
+  uint64_t entry_turns;
 } BackwardParams;
 
 typedef struct TransposeParams {
@@ -71,6 +73,7 @@ typedef struct TransposeParams {
   int32_t columns_per_head;
   int32_t columns_per_batch;
   uint64_t state;
+  uint64_t entry_turns;
 } TransposeParams;
 
 typedef struct ColumnOrderParams {

@@ -119,7 +119,8 @@ static int build_columns(const harrier_kernels* kernels, LaunchPlan* plan, void*
   }
   const Grid warps = {by_warp, heads, 1}, threads = {by_thread, heads, 1};
   if (!code) code = enqueue(kernels, kernel->measure_columns, warps, kBuildThreads, 0, columns, stream, error);
-  if (!code) code = enqueue(kernels, kernel->cut_rows, threads, kBuildThreads, 0, order, stream, error);
+  void* const cut = kernel->facts->turns_of_tile ? kernel->cut_columns : kernel->cut_rows;
+  if (!code) code = enqueue(kernels, cut, threads, kBuildThreads, 0, order, stream, error);
   if (!code) code = enqueue(kernels, kernel->order_columns, warps, kBuildThreads, 0, order, stream, error);
   return code;
 }

@@ -35,6 +35,7 @@ typedef struct LoadedKernel {
   void* join_rows;  // null where there are maps
   void* transpose_lists;
   void* measure_columns;
+  void* cut_columns;
   void* order_columns;
   int most_ctas;      // that run at a time: of `forward` or `columns`
   int most_row_ctas;  // of `rows`

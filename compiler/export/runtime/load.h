@@ -62,6 +62,7 @@ static int find_backward(const harrier_kernels* kernels, const KernelFacts* fact
       {module, facts->maps ? NULL : "harrier_join_rows", 0, &kernel->join_rows},
       {builder, facts->lists ? "harrier_transpose_lists" : NULL, 0, &kernel->transpose_lists},
       {builder, "harrier_measure_columns", 0, &kernel->measure_columns},
+      {builder, facts->turns_of_tile ? "harrier_cut_columns" : NULL, 0, &kernel->cut_columns},
       {builder, "harrier_order_columns", 0, &kernel->order_columns}};
   int result = find_entries(&kernels->driver, entries, (int)(sizeof entries / sizeof entries[0]));
   if (!result) result = count_ctas(kernels, kernel->columns, threads, bytes, &kernel->most_ctas);

@@ -116,6 +116,8 @@ static void lay_out_backward(const harrier_kernels_call* call, uint64_t base, in
   transpose->columns_per_head = plan->list_heads == 1 ? 0 : (int)columns;
   transpose->columns_per_batch = columns_per_batch;
   transpose->state = state;
+  const int64_t entry_turns = facts->turns_of_tile ? plan->lists.entry_capacity : 0;
+  transpose->entry_turns = take(base, used, entry_turns * 4);
 
   ColumnOrderParams* ordered = &backward->columns;
   const SequenceTable* sequences = &rows->sequences;
@@ -156,6 +158,8 @@ static void lay_out_backward(const harrier_kernels_call* call, uint64_t base, in
   if (facts->maps) params->d_query_sums = take(base, used, places * head_dim * 4);
   params->column_parts = take(base, used, split * facts->tile_k * (head_dim + value_dim) * 4);
   params->row_parts = take(base, used, facts->maps ? 0 : split * facts->tile_q * head_dim * 4);
+  params->turns = take(base, used, plan->rows * workload->heads * facts->turns_of_tile * 4);
+  params->entry_turns = transpose->entry_turns;
   params->arguments = rows->arguments;
   params->sequences = rows->sequences;
   params->key_lists = rows->lists;
