@@ -251,6 +251,7 @@ std::string kernel_text(const ExportedKernel& kernel, const ExportedWorkload& wo
   number("box_rows", plan.box_rows);
   number("threads", backward ? backward_threads(plan) : cuda_threads(plan));
   number("shared_bytes", shared_bytes(plan, shape));
+  number("deterministic", backward && shape.deterministic ? 1 : 0);
   number("turns_of_tile", backward ? turns_of_tile(plan) : 0);
   number("builder_shared_bytes", builder_shared_bytes(kernel.compilation.lowered, plan));
   const bool learns = backward && !kernel.compilation.slopes.in_loads.empty();

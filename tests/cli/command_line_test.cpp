@@ -65,6 +65,7 @@ TEST_F(CommandLineTest, WrongWordsGetOneLineAndCodeTwo) {
        "classify_tiles, "
        "schedule_rows, choose_cuda_plan, bound_segments, emit_cuda or all"},
       {{"run", file, "--gradients", "g_"}, "--gradients is for gradients: add --backward"},
+      {{"run", file, "--deterministic"}, "--deterministic is for gradients, outputs are so anyway: add --backward"},
       {{"run", file, "--backward", "--expect", "o.npy"},
        "--expect compares an output: use --expect-gradients with --backward"},
       {{"run", file, "--q", "q.npy"}, "--k is missing: give --q, --k and --v together, or none for random ones"},

@@ -120,15 +120,20 @@ TEST_F(GpuCommandsTest, RunGivesTheGradientsThatTheOracleGives) {
   write_array("ref_d_q.npy", make_array<double>(ElementType::kFloat64, {103, 2, 64}, expected.d_q));
   write_array("ref_d_k.npy", make_array<double>(ElementType::kFloat64, {103, 1, 64}, expected.d_k));
   write_array("ref_d_v.npy", make_array<double>(ElementType::kFloat64, {103, 1, 64}, expected.d_v));
-  const CommandResult result = run_harrier({"run",          packed_,        "--backward",   "--backend",
-                                            "cuda",         "--q",          path("q.npy"),  "--k",
-                                            path("k.npy"),  "--v",          path("v.npy"),  "--d-out",
-                                            path("do.npy"), "--cu-seqlens", path("cu.npy"), "--expect-gradients",
-                                            path("ref_"),   "--tolerance",  "0.01",         "--json"});
-  ASSERT_EQ(result.code, kSuccess) << result.error << result.out;
-  const Json json = Json::parse(result.out);
-  EXPECT_EQ(json["backend"], "cuda (Emulated GPU sm_90, sm_90a)");
-  for (const char* name : {"d_q", "d_k", "d_v"}) EXPECT_TRUE(json["expect_gradients"][name]["ok"]) << name;
+  std::vector<std::string> arguments = {"run",          packed_,        "--backward",   "--backend",
+                                        "cuda",         "--q",          path("q.npy"),  "--k",
+                                        path("k.npy"),  "--v",          path("v.npy"),  "--d-out",
+                                        path("do.npy"), "--cu-seqlens", path("cu.npy"), "--expect-gradients",
+                                        path("ref_"),   "--tolerance",  "0.01",         "--json"};
+  for (const bool deterministic : {false, true}) {
+    if (deterministic) arguments.push_back("--deterministic");
+    const CommandResult result = run_harrier(arguments);
+    ASSERT_EQ(result.code, kSuccess) << result.error << result.out;
+    const Json json = Json::parse(result.out);
+    EXPECT_EQ(json["backend"], "cuda (Emulated GPU sm_90, sm_90a)");
+    EXPECT_EQ(json["plan"].get<std::string>().ends_with(", deterministic"), deterministic) << json["plan"];
+    for (const char* name : {"d_q", "d_k", "d_v"}) EXPECT_TRUE(json["expect_gradients"][name]["ok"]) << name;
+  }
 }
 
 TEST_F(GpuCommandsTest, AutoTakesTheGpuAndNoCacheChangesNothing) {

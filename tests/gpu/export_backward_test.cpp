@@ -316,6 +316,24 @@ TEST_P(GpuExportLearned, GradientsThatDoNotFitAreOneLine) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GpuExportLearned, testing::Values(Kernels::kOwn, Kernels::kPortable));
 
+TEST(GpuExportBackward, DeterministicGradientsOfArraysAreRefused) {
+  const cuda::DeviceMemory offsets = on_device(offsets_of({kTokens}));
+  const cuda::DeviceMemory sinks = on_device(std::vector<float>(kHeads));
+  CudaDeviceInputs inputs = packed_inputs(offsets, 1);
+  inputs.arrays["sinks"] = {.data = sinks.pointer(), .type = ElementType::kFloat32, .shape = {kHeads}};
+  Workload workload = named("sinks", causal());
+  workload.pattern.softmax = SoftmaxSinkLogit{"sinks"};
+  const Tensors tensors;
+  ExportedLibrary exported({{.workload = deterministic(workload)}}, own());
+  const CCall call(exported, 0, inputs, tensors.views(0));
+  const harrier_kernels_tensor view = call.call.out;
+  const harrier_kernels_array array = {"sinks", sinks.pointer(), harrier_kernels_float32, 1, {kHeads}};
+  const harrier_kernels_gradients wanted = {view, view, view, view, &array, 1};
+  harrier_kernels_error error{};
+  EXPECT_EQ(exported.backward(exported.kernels(), &call.call, &wanted, nullptr, &error), harrier_kernels_invalid_input);
+  EXPECT_THAT(error.message, HasSubstr("and sinks is deterministic: leave them out"));
+}
+
 TEST(GpuExportBackward, WhatIsWrongIsOneLine) {
   const Tensors tensors;
   const cuda::DeviceMemory offsets = on_device(offsets_of({300, 212}));

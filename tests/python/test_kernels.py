@@ -109,6 +109,20 @@ def test_gradients_are_those_of_the_output(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(gradient, expected, atol=5e-5, err_msg=name)
 
 
+def test_deterministic_gradients_are_asked_for_or_written_in_the_text(rng: np.random.Generator) -> None:
+    text = "attention a { heads 4 kv_heads 2 head_dim 32 value_dim 16 direction backward deterministic mask causal }"
+    workload = hr.parse(text)
+    assert workload.deterministic and "direction backward deterministic" in str(workload)
+    assert hr.compile(workload).deterministic
+    q, k, v = tensors(rng)
+    d_out = rng.standard_normal((2, 4, 40, 16), np.float32)
+    gradients = []
+    for kernel in (hr.compile(hr.causal, workload.shape), hr.compile(hr.causal, workload.shape, deterministic=True)):
+        out, lse = kernel(q, k, v, return_lse=True)
+        gradients.append(kernel.backward(d_out, q, k, v, out, lse))
+    np.testing.assert_array_equal(gradients[0].q, gradients[1].q)
+
+
 def test_gradients_of_arrays_agree_with_differences(rng: np.random.Generator) -> None:
     q, k, v, d_out = rng.standard_normal((4, 1, 2, 12, 16), np.float32)
     bias = rng.standard_normal((12, 12), np.float32)

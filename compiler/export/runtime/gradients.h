@@ -32,6 +32,13 @@ static int set_array_gradients(const harrier_kernels* kernels, const harrier_ker
     return fail(error, harrier_kernels_invalid_input,
                 "%d gradients of arrays are wanted, but `arrays` is null: name them", gradients->array_count);
   }
+  if (gradients->array_count > 0 && plan->kernel->facts->deterministic) {
+    return fail(
+        error, harrier_kernels_invalid_input,
+        "gradients of %d arrays are wanted, which are summed in the order of arrival, and %.48s is deterministic: "
+        "leave them out, or export direction backward without deterministic",
+        gradients->array_count, workload->name);
+  }
   for (int i = 0; i < gradients->array_count; ++i) {
     const harrier_kernels_array* array = &gradients->arrays[i];
     const char* name = array->name != NULL ? array->name : "";

@@ -115,7 +115,7 @@ typedef struct harrier_kernels_gradients {
   harrier_kernels_tensor d_k;
   harrier_kernels_tensor d_v;
   // Gradients that are wanted of arrays that scores or the softmax read: float32, each of its array's shape, written
-  // whole. The last bits may differ from launch to launch.
+  // whole. The last bits may differ from launch to launch; where gradients are deterministic, none may be wanted.
   const harrier_kernels_array* arrays;
   int array_count;
 } harrier_kernels_gradients;

@@ -48,6 +48,7 @@ typedef struct KernelFacts {
   int box_rows;
   int threads;
   int shared_bytes;
+  int deterministic;  // 1: gradients have the same bits every time; those of arrays are refused
   int turns_of_tile;  // counters of who adds next to dQ of a query tile; 0: columns add as they come
   int builder_shared_bytes;
   int arrays_threads;  // of the kernel that makes gradients of what scores load; 0: there is none
