@@ -30,6 +30,8 @@ def parse_arguments():
     parser.add_argument("--build", default=ROOT / "build", type=pathlib.Path)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--direction", choices=("forward", "backward"), default="forward")
+    parser.add_argument("--deterministic", action="store_true",
+                        help="of gradients: rows of system harrier_deterministic, in turns with the default's")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--peers", default="cudnn,flex,flex_pinned")
     parser.add_argument("--tune", action="store_true", help="tune first: rows of system harrier")
@@ -37,7 +39,15 @@ def parse_arguments():
     parser.add_argument("--cold", action="store_true", help="measure cold compiles too")
     parser.add_argument("--out", help="write the results to this file")
     parser.add_argument("--commit", default=None, help="what was built, where git is not at hand")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.deterministic and arguments.direction == "forward":
+        parser.error("--deterministic is for gradients: add --direction backward")
+    return arguments
+
+
+def deterministic(workload):
+    """By what name bench_gpu knows the workload with deterministic gradients."""
+    return workload.name + "/deterministic"
 
 
 def write_arrays(workload, folder):
@@ -88,8 +98,12 @@ def main():
 
     with tempfile.TemporaryDirectory() as folder:
         for workload in wanted:
-            harrier.ask(do="add", name=workload.name, text=workload.text(arguments.direction), batch=workload.batch, length=workload.length,
-                        arrays=write_arrays(workload, folder))
+            texts = {workload.name: workload.text(arguments.direction)}
+            if arguments.deterministic:
+                texts[deterministic(workload)] = workload.text("backward deterministic")
+            for name, text in texts.items():
+                harrier.ask(do="add", name=name, text=text, batch=workload.batch, length=workload.length,
+                            arrays=write_arrays(workload, folder))
         flash = short_batch(harrier) if arguments.direction == "forward" else None
         start = time.time()
         for answer in harrier.ask(do="prepare"):
@@ -108,8 +122,13 @@ def main():
         for round_index in range(arguments.rounds):
             print(f"round {round_index + 1} of {arguments.rounds}", flush=True)
             for workload in wanted:
-                for system in ("harrier_default", "harrier") if arguments.tune else ("harrier_default",):
-                    answer = harrier.ask(do="time", name=workload.name, tuned=system == "harrier")
+                systems = {"harrier_default": workload.name}
+                if arguments.tune:
+                    systems["harrier"] = workload.name
+                if arguments.deterministic:
+                    systems["harrier_deterministic"] = deterministic(workload)
+                for system, name in systems.items():
+                    answer = harrier.ask(do="time", name=name, tuned=system == "harrier")
                     if "ms" in answer:
                         record(workload.name, system, answer["ms"], flops[workload.name])
                 for peer in arguments.peers.split(","):

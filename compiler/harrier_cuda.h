@@ -179,6 +179,10 @@ class CudaKernel {
   /// those of the forward launch with what it wrote: `out` and `lse` are read. The workspace is, for each place of a
   /// query tile of each head, 8 bytes a query, on sm_90a 4 x (head dim) bytes a query more; and where columns or rows
   /// are split, their parts in fp32. Throws InvalidInput also for gradients of arrays that have none.
+  ///
+  /// The last bits of d_q vary from launch to launch on sm_90a, those of gradients of arrays on every GPU; d_k and d_v
+  /// do not. With Shape::deterministic d_q does not either: the workspace then has 8 bytes a query tile more on sm_90a,
+  /// lists of columns take twice the room, and gradients of arrays are refused.
   CudaLaunch prepare_backward(const CudaTensors& tensors, const CudaGradients& gradients,
                               const CudaBinding& binding) const;
 

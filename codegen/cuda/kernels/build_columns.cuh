@@ -175,7 +175,7 @@ __device__ __forceinline__ void measure_columns(const ColumnOrderParams& params)
 /// counts as long as the longest from it to the sequence's last.
 template <class Config>
 __device__ __forceinline__ void cut_columns(const OrderParams& params) {
-  cut_rows(params, [&](int head, int place, int most) {
+  cut_rows(params, [&](int, int, int head, int place, int most) {
     const RowPlace at = row_at<ColumnPlaces<Config>>(params.sequences, params.rows_per_batch, params.batches, place);
     const RowWork column = describe_row<ColumnPlaces<Config>>(params.sequences, {0, head, at.batch, 0, 0, -1});
     const int end = smaller(place - at.tile + divide_up(column.query_length, Config::kTileK), params.rows_per_head);

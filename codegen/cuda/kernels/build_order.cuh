@@ -52,7 +52,7 @@ __device__ __forceinline__ int part_tiles(const OrderParams& params) {
 }
 
 /// One thread for each row; a grid of (rows_per_head / kBuildThreads rounded up, measured_heads) CTAs of kBuildThreads.
-/// cost_of(head, place, tiles of a part at most) is by what a row of some parts is sorted.
+/// cost_of(tiles, parts, head, place, tiles of a part at most) is by what a row is sorted.
 template <class CostOf>
 __device__ __forceinline__ void cut_rows(const OrderParams& params, CostOf cost_of) {
   static_assert(kSectionRows % kBuildThreads == 0, "a CTA's rows lie in one section");
@@ -64,7 +64,7 @@ __device__ __forceinline__ void cut_rows(const OrderParams& params, CostOf cost_
     const int most = part_tiles(params);
     parts = row.tiles < 0 ? 0 : row.tiles <= most ? 1 : divide_up(row.tiles, most);
     row.parts = parts;
-    row.cost = parts == 0 ? -1 : cost_of(head, place, most);
+    row.cost = parts == 0 ? -1 : cost_of(row.tiles, parts, head, place, most);
   }
   const int items = warp_sum(parts);
   const int split_rows = warp_sum(parts > 1 ? 1 : 0);
@@ -80,10 +80,7 @@ __device__ __forceinline__ void cut_rows(const OrderParams& params, CostOf cost_
 
 /// By their longest part.
 __device__ __forceinline__ void cut_rows(const OrderParams& params) {
-  cut_rows(params, [&](int head, int place, int) {
-    const RowMeasure& row = params.rows[head * params.rows_per_head + place];
-    return divide_up(row.tiles, row.parts);
-  });
+  cut_rows(params, [](int tiles, int parts, int, int, int) { return divide_up(tiles, parts); });
 }
 
 __device__ __forceinline__ RowTotals warp_sum(const RowTotals& totals) {
