@@ -8,20 +8,26 @@ same functions.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from . import _harrier, torch_cuda
+from . import torch_cuda
 from ._harrier import InvalidInput, Lengths
-from .kernels import cpu_compiler
-from .patterns import Pattern, fill_template
+from .patterns import Pattern
+from .torch_texts import (
+    DTYPES,
+    array_names,
+    array_names_of,
+    cpu_kernel,
+    pattern_text,
+    shape_text,
+    workload_text_of,
+)
 
 Tensor = torch.Tensor
-_DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 torch.library.define(
     "harrier::attention",
@@ -189,47 +195,9 @@ def _backward_of(q: Tensor) -> Any:
     return _backward_cuda if q.is_cuda else _backward_cpu
 
 
-@functools.lru_cache(maxsize=4096)
-def _pattern_text(template: str, numbers: tuple[int, ...]) -> str:
-    return fill_template(template, numbers)
-
-
-@functools.lru_cache(maxsize=4096)
-def array_names(pattern: str) -> tuple[str, ...]:
-    """Names of a pattern's arrays, in the order in which operators are handed them."""
-    parsed = _harrier.Workload(f"attention pattern {{\n{pattern}\n}}")
-    return tuple(name for name, _, _ in parsed.arrays)
-
-
-def shape_text(q: Tensor, k: Tensor, v: Tensor, direction: str) -> str:
-    """The clauses of a workload that these tensors call for."""
-    return (
-        f"heads {q.shape[1]} kv_heads {k.shape[1]} head_dim {q.shape[-1]} value_dim {v.shape[-1]} "
-        f"dtype {_DTYPES[q.dtype]} direction {direction}"
-    )
-
-
-@functools.lru_cache(maxsize=4096)
-def _cpu_kernel(pattern: str, shape: str) -> Any:  # its stub speaks of NumPy's arrays alone
-    return cpu_compiler(0).compile(_harrier.Workload(_workload_text(pattern, shape)))
-
-
-def _workload_text(pattern: str, shape: str) -> str:
-    return f"attention pattern {{\n{shape}\n{pattern}\n}}"
-
-
-def _cuda_workload_of(q: Tensor, k: Tensor, v: Tensor, direction: str, template: str, numbers: Sequence[int]) -> str:
-    return _workload_text(_pattern_text(template, tuple(numbers)), shape_text(q, k, v, direction))
-
-
-@functools.lru_cache(maxsize=4096)
-def _cuda_names(template: str, numbers: tuple[int, ...]) -> tuple[str, ...]:
-    return array_names(_pattern_text(template, numbers))
-
-
 def _check(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor | None) -> None:
     """What must hold before there is a shape to compile for; all else is checked by the kernel. Raises InvalidInput."""
-    if q.dtype not in _DTYPES:
+    if q.dtype not in DTYPES:
         raise InvalidInput(f"q holds {str(q.dtype)[6:]}, kernels take float32, float16 and bfloat16; convert it")
     for x, name in ((k, "k"), (v, "v")):
         if x.device != q.device:
@@ -274,8 +242,8 @@ def _forward_cpu(
     deterministic: bool,
 ) -> tuple[Tensor, Tensor]:
     _check(q, k, v, cu_seqlens)
-    pattern = _pattern_text(template, tuple(numbers))
-    kernel = _cpu_kernel(pattern, shape_text(q, k, v, "forward"))
+    pattern = pattern_text(template, tuple(numbers))
+    kernel = cpu_kernel(pattern, shape_text(q, k, v, "forward"))
     out, lse = _new_out(q, v), _new_lse(q)
     call_lengths = _host_lengths(lengths, key_lengths, cu_seqlens, key_cu_seqlens)
     bound = dict(zip(array_names(pattern), (x.detach() for x in arrays)))
@@ -298,7 +266,7 @@ def _forward_cuda(
     key_max_seqlen: int | None,
     deterministic: bool,
 ) -> tuple[Tensor, Tensor]:
-    if q.dtype not in _DTYPES or q.dim() != k.dim():
+    if q.dtype not in DTYPES or q.dim() != k.dim():
         _check(q, k, v, cu_seqlens)
     out, lse = _new_out(q, v), _new_lse(q)
     rest = (lengths, key_lengths, cu_seqlens, key_cu_seqlens, arrays, template, numbers, max_seqlen, key_max_seqlen)
@@ -327,9 +295,9 @@ def _run_forward(
 
     def workload() -> str:
         _check(q, k, v, cu_seqlens)
-        return _cuda_workload_of(q, k, v, "forward", template, numbers)
+        return workload_text_of(q, k, v, "forward", template, numbers)
 
-    bound = dict(zip(_cuda_names(template, tuple(numbers)), arrays)) if arrays else {}
+    bound = dict(zip(array_names_of(template, tuple(numbers)), arrays)) if arrays else {}
     call = torch_cuda.Call(
         q, k, v, out, lse, lengths, key_lengths, cu_seqlens, key_cu_seqlens, bound, max_seqlen, key_max_seqlen
     )
@@ -361,8 +329,8 @@ def _backward_cpu(
     deterministic: bool,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    pattern = _pattern_text(template, tuple(numbers))
-    kernel = _cpu_kernel(pattern, shape_text(q, k, v, "backward"))
+    pattern = pattern_text(template, tuple(numbers))
+    kernel = cpu_kernel(pattern, shape_text(q, k, v, "backward"))
     names = array_names(pattern)
     d_q, d_k, d_v, d_arrays = _new_gradients(q, k, v, arrays, wanted)
     kernel.run_backward(
@@ -401,7 +369,7 @@ def _backward_cuda(
     deterministic: bool,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    names = _cuda_names(template, tuple(numbers))
+    names = array_names_of(template, tuple(numbers))
     d_q, d_k, d_v, d_arrays = _new_gradients(q, k, v, arrays, wanted)
     if q.numel() == 0:
         return d_q, d_k.zero_(), d_v.zero_(), [x.zero_() for x in d_arrays]
@@ -424,7 +392,7 @@ def _backward_cuda(
     )
     direction = "backward deterministic" if deterministic else "backward"
     pattern = (direction, template, *numbers)
-    torch_cuda.run(call, pattern, lambda: _cuda_workload_of(q, k, v, direction, template, numbers), gradients)
+    torch_cuda.run(call, pattern, lambda: workload_text_of(q, k, v, direction, template, numbers), gradients)
     return d_q, d_k, d_v, d_arrays
 
 
