@@ -131,7 +131,8 @@ TEST(GpuExportBackward, SplitColumnsGiveTheLibrarysBits) {
   test.expect_same_bits_of_parts(kernel, exported, inputs, splitting);
 }
 
-TEST(GpuExportBackward, DeterministicSplitListsGiveTheLibrarysBits) {
+/// Random lists of each head, whose columns are split.
+void expect_same_bits_of_split_lists(Workload (&of_direction)(Workload), const std::string& architecture) {
   const cuda::DeviceMemory offsets = on_device(offsets_of({kTokens}));
   std::mt19937_64 random(kSeed);
   std::vector<int32_t> table(kHeads * 8 * 8);
@@ -139,33 +140,23 @@ TEST(GpuExportBackward, DeterministicSplitListsGiveTheLibrarysBits) {
   const cuda::DeviceMemory device_table = on_device(table);
   CudaDeviceInputs inputs = packed_inputs(offsets, 1);
   inputs.arrays["blocks"] = {.data = device_table.pointer(), .type = ElementType::kInt32, .shape = {kHeads, 8, 8}};
-  const Workload workload = named("table", blocks(64, "blocks") & causal());
+  const Workload forward = named("table", blocks(64, "blocks") & causal());
+  const Workload workload = of_direction(forward);
   const CudaSchedule splitting = {.heads_per_group = 1, .split_tiles = 1, .split_capacity = 64};
-  const GradientCase test(workload, inputs);
-  const CudaKernel kernel = compile_cuda(deterministic(workload), gpu());
+  const GradientCase test(forward, inputs);
+  const CudaKernel kernel = compile_cuda(workload, gpu(), {.architecture = architecture});
   const ExportCandidate candidate = {
-      .architecture = own().front(), .plan = kernel.compilation().plan, .schedule = splitting};
-  ExportedLibrary exported({{.workload = deterministic(workload), .candidates = {candidate}}}, own());
+      .architecture = architecture, .plan = kernel.compilation().plan, .schedule = splitting};
+  ExportedLibrary exported({{.workload = workload, .candidates = {candidate}}}, {architecture});
   test.expect_same_bits_of_parts(kernel, exported, inputs, splitting);
 }
 
+TEST(GpuExportBackward, DeterministicSplitListsGiveTheLibrarysBits) {
+  expect_same_bits_of_split_lists(deterministic, own().front());
+}
+
 TEST(GpuExportBackward, SplitListsOfThePortableFamilyGiveTheLibrarysBits) {
-  const cuda::DeviceMemory offsets = on_device(offsets_of({kTokens}));
-  std::mt19937_64 random(kSeed);
-  std::vector<int32_t> table(kHeads * 8 * 8);
-  for (int32_t& entry : table) entry = random() % 8 == 0 ? 0 : 1;
-  const cuda::DeviceMemory device_table = on_device(table);
-  CudaDeviceInputs inputs = packed_inputs(offsets, 1);
-  inputs.arrays["blocks"] = {.data = device_table.pointer(), .type = ElementType::kInt32, .shape = {kHeads, 8, 8}};
-  const Workload workload = named("table", blocks(64, "blocks") & causal());
-  const CudaSchedule splitting = {.heads_per_group = 1, .split_tiles = 1, .split_capacity = 64};
-  const GradientCase test(workload, inputs);
-  const std::string portable = architecture_of(Kernels::kPortable);
-  const CudaKernel kernel = compile_cuda(backward(workload), gpu(), {.architecture = portable});
-  const ExportCandidate candidate = {
-      .architecture = portable, .plan = kernel.compilation().plan, .schedule = splitting};
-  ExportedLibrary exported({{.workload = backward(workload), .candidates = {candidate}}}, {portable});
-  test.expect_same_bits_of_parts(kernel, exported, inputs, splitting);
+  expect_same_bits_of_split_lists(backward, architecture_of(Kernels::kPortable));
 }
 
 /// A pattern whose scores and softmax read floats, with those on the device and room for their gradients.

@@ -19,20 +19,8 @@ __device__ __forceinline__ SequenceTable exchanged(const SequenceTable& sequence
           sequences.query_valid, sequences.key_length, sequences.query_length};
 }
 
-/// Where `wanted` lies among rising boxes [begin, end) of a list; `end` where it does not.
-__device__ __forceinline__ int find_box(const int* entries, int begin, int end, int wanted) {
-  int first = begin, limit = end;
-  while (first < limit) {
-    const int middle = (first + limit) / 2;
-    const bool before = (entries[middle] & kNoBox) < wanted;
-    first = before ? middle + 1 : first;
-    limit = before ? limit : middle;
-  }
-  return first < end && (entries[first] & kNoBox) == wanted ? first : end;
-}
-
-/// How many of the rising boxes [begin, end) of a list come before `limit`.
-__device__ __forceinline__ int boxes_below(const int* entries, int begin, int end, int limit) {
+/// The first of the rising boxes [begin, end) of a list that is not below `limit`; `end` where all are.
+__device__ __forceinline__ int first_box_from(const int* entries, int begin, int end, int limit) {
   int first = begin, last = end;
   while (first < last) {
     const int middle = (first + last) / 2;
@@ -40,7 +28,13 @@ __device__ __forceinline__ int boxes_below(const int* entries, int begin, int en
     first = before ? middle + 1 : first;
     last = before ? last : middle;
   }
-  return first - begin;
+  return first;
+}
+
+/// Where `wanted` lies among rising boxes [begin, end) of a list; `end` where it does not.
+__device__ __forceinline__ int find_box(const int* entries, int begin, int end, int wanted) {
+  const int first = first_box_from(entries, begin, end, wanted);
+  return first < end && (entries[first] & kNoBox) == wanted ? first : end;
 }
 
 /// One warp for each column: it looks for its key tile in the list of every row of the sequence. A grid of (columns /
@@ -93,8 +87,8 @@ class ListTransposer {
     const int list = first_list_ + query_tile;
     const int begin = params_.rows.row_begin[list], end = params_.rows.row_end[list];
     const int middle = begin + params_.rows.partial_tiles[list];
-    return boxes_below(params_.rows.entries, begin, middle, key_tile_) +
-           boxes_below(params_.rows.entries, middle, end, key_tile_);
+    return first_box_from(params_.rows.entries, begin, middle, key_tile_) - begin +
+           first_box_from(params_.rows.entries, middle, end, key_tile_) - middle;
   }
 
   __device__ __forceinline__ Found count() const {
