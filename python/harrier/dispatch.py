@@ -43,7 +43,7 @@ def attention(
     deterministic: whether gradients have the same bits every time; by default what
     torch.are_deterministic_algorithms_enabled() says. Outputs have them anyway, and all gradients on CPUs. On GPUs, without
     it, the last bits of q's gradient vary on sm_90, and those of the pattern's float arrays everywhere; with it, q's does
-    not, and gradients of arrays are refused. It takes 4 bytes of memory for each 32 queries of a head and doubles
+    not, and gradients of arrays are refused. It takes at most 4 bytes of memory for each 32 queries of a head and doubles
     lists of columns.
 
     Returns the output, [..., value dim] of q's library and type; with `return_lse` also the logarithm of each softmax's
